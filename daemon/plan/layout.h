@@ -1,0 +1,25 @@
+// From where tensors lie in files to where they shall lie in memory. Pure.
+
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "plan/load_plan.h"
+
+namespace modeld::plan {
+
+// The layout for a host segment of a checkpoint whose source table is `source` (region i = file i).
+//
+// A file whose tensors are all aligned for their dtype keeps its own layout: its bytes from the
+// page (4096) that holds the first tensor to the end of the last one go into the segment in one
+// range, with segment offset and file offset equal modulo 4096, so that one direct read puts every
+// byte in its place. The tensors of any other file are packed one after another at multiples of 64
+// bytes, one range each (adjacent ones merged). All files share one segment.
+//
+// RESOURCE_EXHAUSTED when the sizes overflow or the table cannot be allocated.
+absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeHostLayout(const wire::TableView& source,
+                                                               const std::string& format);
+
+}  // namespace modeld::plan

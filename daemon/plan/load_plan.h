@@ -1,0 +1,65 @@
+// What has to be copied where to make a checkpoint resident: exact, validated, and made before any
+// byte is allocated.
+
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "wire/memfd.h"
+#include "wire/tensor_table.h"
+#include "wire/unique_fd.h"
+
+namespace modeld::plan {
+
+// Segments are multiples of this, and their unused tail is zero.
+inline constexpr uint64_t kSegmentGranularityBytes = 2 << 20;
+
+// `size_bytes` bytes of a file to a place in a segment.
+struct CopyRange {
+  uint32_t file_index = 0;
+  uint64_t file_offset = 0;
+  uint32_t segment_index = 0;
+  uint64_t segment_offset = 0;
+  uint64_t size_bytes = 0;
+
+  bool operator==(const CopyRange&) const = default;
+};
+
+// A validated tensor table in a sealed memfd, mapped. Immutable; thread-safe.
+class SealedTable {
+ public:
+  // Seals the bytes into a memfd of that name. What Validate says, or RESOURCE_EXHAUSTED.
+  static absl::StatusOr<std::shared_ptr<const SealedTable>> Make(
+      const std::string& bytes, const wire::ValidateOptions& options);
+  // Takes a memfd that must be sealed already and be `size_bytes` long.
+  static absl::StatusOr<std::shared_ptr<const SealedTable>> FromFd(
+      wire::UniqueFd fd, uint64_t size_bytes, const wire::ValidateOptions& options);
+
+  int fd() const { return fd_.get(); }
+  uint64_t size_bytes() const { return mapping_.size_bytes(); }
+  const wire::TableView& view() const { return view_; }
+
+ private:
+  SealedTable(wire::UniqueFd fd, wire::Mapping mapping, wire::TableView view)
+      : fd_(std::move(fd)), mapping_(std::move(mapping)), view_(view) {}
+
+  wire::UniqueFd fd_;
+  wire::Mapping mapping_;
+  wire::TableView view_;
+};
+
+// Immutable after it is made.
+struct LoadPlan {
+  std::string format;                   // `safetensors`
+  std::vector<uint64_t> segment_sizes;  // multiples of kSegmentGranularityBytes
+  std::vector<CopyRange> ranges;  // sorted by file, then file offset; disjoint in the segments
+  std::shared_ptr<const SealedTable> table;
+
+  uint64_t resident_bytes() const;  // sum of segment_sizes
+};
+
+}  // namespace modeld::plan

@@ -1,0 +1,19 @@
+#include "plan/open_checkpoint.h"
+
+#include "absl/strings/str_cat.h"
+
+namespace modeld::plan {
+
+// The order of the files is part of it: it is the order of the regions. Each path comes with its
+// length, so that no path can imitate the text that follows it.
+std::string OpenCheckpoint::Key() const {
+  std::string key;
+  for (const OpenFile& file : files) {
+    const FileIdentity& id = file.identity;
+    absl::StrAppend(&key, file.path.size(), ":", file.path, ":", id.device, ":", id.inode);
+    absl::StrAppend(&key, ":", id.size_bytes, ":", id.mtime_ns, ":", id.ctime_ns, "\n");
+  }
+  return key;
+}
+
+}  // namespace modeld::plan

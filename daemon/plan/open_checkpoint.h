@@ -1,0 +1,41 @@
+// A checkpoint that has been found and opened: descriptors, and what the file system says they are.
+
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "wire/unique_fd.h"
+
+namespace modeld::plan {
+
+// What tells one state of one file from another without reading it. A writer through an existing
+// mmap can change bytes and none of these: unsupported.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  uint64_t size_bytes = 0;
+  int64_t mtime_ns = 0;  // since the epoch
+  int64_t ctime_ns = 0;
+
+  bool operator==(const FileIdentity&) const = default;
+};
+
+struct OpenFile {
+  std::string path;   // real path: for messages, never opened again
+  wire::UniqueFd fd;  // O_RDONLY, CLOEXEC
+  FileIdentity identity;
+};
+
+// Immutable after it is made, so shared freely between threads; the last owner closes the files.
+struct OpenCheckpoint {
+  std::string reference;  // as the caller said it
+  std::vector<OpenFile> files;
+
+  // The stat identity of the file set as text: equal keys are equal content as far as the file
+  // system tells.
+  std::string Key() const;
+};
+
+}  // namespace modeld::plan

@@ -1,0 +1,34 @@
+// What a resolver answers when it does not open a file: one place for the words.
+
+#pragma once
+
+#include <sys/stat.h>
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "reference/explain.h"
+
+namespace modeld::reference {
+
+// What is being resolved.
+struct Subject {
+  std::string reference;  // as the caller said it
+  std::string path;       // absolute: where it is looked for
+};
+
+absl::Status NoRoots(const std::string& reference);
+absl::Status NotFoundInRoots(const std::string& reference, const std::vector<std::string>& roots);
+// `error` is the errno of the lookup, used only for what lies inside the roots.
+absl::Status Refusal(const Subject& subject, const std::vector<std::string>& roots,
+                     const Explanation& why, int error);
+// A directory, fifo, socket or device. Looks into a directory for files to name instead.
+absl::Status NotAFile(const Subject& subject, const std::string& real_path, mode_t mode);
+absl::Status MayNotRead(const Subject& subject, const std::string& real_path,
+                        const struct stat& status, int error);
+absl::Status ReadFailed(const Subject& subject, const std::string& real_path, int error);
+absl::Status EmptyFile(const Subject& subject, const std::string& real_path);
+absl::Status KeptMoving(const Subject& subject, int attempts);
+
+}  // namespace modeld::reference
