@@ -1,0 +1,272 @@
+#include "agent/host_agent.h"
+
+#include <malloc.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <future>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "wire/error.h"
+
+namespace modeld::agent {
+namespace {
+
+// A small load need not wait for the end of a large one; more at once would only make the disk
+// seek.
+constexpr int kLoadsAtOnce = 2;
+constexpr size_t kMaxLoads = 1024;
+
+uint64_t RangeBytes(const LoadOrder& order) {
+  uint64_t bytes = 0;
+  for (const plan::CopyRange& range : order.ranges) bytes += range.size_bytes;
+  return bytes;
+}
+
+uint64_t SegmentBytes(const Residency& residency) {
+  uint64_t bytes = 0;
+  for (const memory::ExportedSegment& segment : residency.segments) bytes += segment.size_bytes;
+  return bytes;
+}
+
+}  // namespace
+
+HostAgent::HostAgent(Options options)
+    : options_(std::move(options)),
+      allocator_(options_.pages),
+      aside_("aside", 1),
+      digester_([this](const std::string& id, std::shared_ptr<const Digests> digests) {
+        // The digester's own thread might go on with other tasks of the strand, at idle priority.
+        aside_.Post([this, id, digests = std::move(digests)] {
+          strand_.Post([this, id, digests] { Digested(id, digests); });
+        });
+      }),
+      loaders_("load", kLoadsAtOnce) {}
+
+HostAgent::~HostAgent() {
+  strand_.Post([this] {
+    CancelLoads();
+    if (channel_ != nullptr) channel_->Close();
+    channel_ = nullptr;
+  });
+  WaitForStrand();
+  loaders_.Stop();
+  aside_.Stop();
+  WaitForStrand();
+}
+
+void HostAgent::WaitForStrand() {
+  // Shared: the thread that runs the task may still be in set_value when this one goes on.
+  auto reached = std::make_shared<std::promise<void>>();
+  strand_.Post([reached] { reached->set_value(); });
+  reached->get_future().wait();
+}
+
+void HostAgent::Connected(std::shared_ptr<EventChannel> channel) {
+  strand_.Post([this, channel = std::move(channel)] {
+    if (channel_ != nullptr) {
+      spdlog::warn("msg=\"another modeld connected; hanging up on the one before\"");
+      channel_->Close();
+    }
+    CancelLoads();
+    channel_ = channel;
+    greeted_ = false;
+  });
+}
+
+void HostAgent::Disconnected(const std::shared_ptr<EventChannel>& channel) {
+  strand_.Post([this, channel] {
+    if (channel_ != channel) return;
+    channel_->Close();
+    channel_ = nullptr;
+    CancelLoads();
+  });
+}
+
+absl::Status HostAgent::Handle(const std::shared_ptr<EventChannel>& channel, wire::Frame frame) {
+  auto request = std::make_shared<v1::AgentRequest>();
+  if (!request->ParseFromString(frame.payload) ||
+      request->request_case() == v1::AgentRequest::REQUEST_NOT_SET) {
+    return absl::InvalidArgumentError("a frame that is no request");
+  }
+  auto fds = std::make_shared<Frames>(std::move(frame.fds));
+  strand_.Post([this, channel, request, fds] {
+    if (channel_ == channel) Dispatch(*request, std::move(*fds));
+  });
+  return absl::OkStatus();
+}
+
+void HostAgent::Dispatch(const v1::AgentRequest& request, Frames fds) {
+  switch (request.request_case()) {
+    case v1::AgentRequest::kHello:
+      return Hello();
+    case v1::AgentRequest::kLoad:
+      return Load(request.load(), std::move(fds));
+    case v1::AgentRequest::kCancelLoad:
+      return Cancel(request.cancel_load().residency_id());
+    case v1::AgentRequest::kRelease:
+      return Release(request.release().residency_id());
+    case v1::AgentRequest::kAdopt:
+      return Adopt(request.adopt(), std::move(fds));
+    case v1::AgentRequest::REQUEST_NOT_SET:
+      return;
+  }
+}
+
+void HostAgent::Hello() {
+  Outgoing out;
+  v1::AgentWelcome* welcome = out.event.mutable_welcome();
+  welcome->set_protocol_version(kProtocolVersion);
+  welcome->set_version(options_.version);
+  welcome->set_pid(::getpid());
+  welcome->set_kind(v1::Device::HOST);
+  welcome->set_page_size_bytes(options_.pages.page_size_bytes);
+  welcome->set_page_size_note(options_.pages.note);
+  welcome->set_export_("memfd");
+  greeted_ = true;
+  Say(std::move(out));
+  for (const auto& [id, held] : held_) Say(MakeInventoryItem(held.residency, held.digests));
+  Say(MakeInventoryEnd());
+  spdlog::info("msg=\"modeld connected\" residencies={}", held_.size());
+}
+
+void HostAgent::Load(const v1::LoadRequest& request, Frames fds) {
+  const std::string& id = request.residency_id();
+  auto order = ParseLoad(request, std::move(fds));
+  if (order.ok() && (held_.contains(id) || loading_.contains(id))) {
+    order = absl::InvalidArgumentError(absl::StrCat("residency ", id, " is there already"));
+  }
+  if (order.ok() && loading_.size() >= kMaxLoads) {
+    order = wire::MakeError(wire::Reason::kDeviceUnavailable,
+                            absl::StrCat(kMaxLoads, " loads wait for the host agent already"), {},
+                            "ask again later");
+  }
+  if (!order.ok()) {
+    spdlog::error("msg=\"load refused\" residency={} error=\"{}\"", id,
+                  std::string(order.status().message()));
+    return Say(MakeFailed(id, order.status()));
+  }
+  auto loading = std::make_shared<Loading>();
+  loading->order = *std::move(order);
+  loading->channel = channel_;
+  loading_[id] = loading;
+  digester_.LoadBegan();
+  loaders_.Post([this, loading = std::move(loading)] { RunLoad(loading); });
+}
+
+void HostAgent::RunLoad(const std::shared_ptr<Loading>& loading) {
+  const LoadOrder& order = loading->order;
+  memory::CopyOptions options;
+  options.thread_count = options_.reader_threads;
+  options.cancelled = &loading->cancelled;
+  options.on_progress = [&, total = RangeBytes(order)](uint64_t done) {
+    loading->channel->Send(MakeProgress(order.id, done, total));
+  };
+  auto result =
+      loading->cancelled
+          ? absl::StatusOr<memory::LoadedSegments>(absl::CancelledError("the load was cancelled"))
+          : memory::LoadSegments(allocator_, absl::StrCat("modeld-", order.id), order.files,
+                                 order.ranges, order.segment_sizes, options);
+  auto shared = std::make_shared<absl::StatusOr<memory::LoadedSegments>>(std::move(result));
+  strand_.Post([this, loading, shared] { Loaded(loading, std::move(*shared)); });
+}
+
+void HostAgent::Loaded(const std::shared_ptr<Loading>& loading,
+                       absl::StatusOr<memory::LoadedSegments> result) {
+  LoadOrder& order = loading->order;
+  const std::string id = order.id;
+  loading_.erase(id);
+  digester_.LoadEnded();
+  // What the request took (a plan of 100,000 ranges, say) goes back to the system with it.
+  aside_.Post([loading] { loading->order.ranges = {}; });
+  aside_.Post([] { ::malloc_trim(0); });
+
+  std::shared_ptr<const Residency> residency;
+  if (result.ok()) {
+    auto made = std::make_shared<Residency>();
+    made->id = id;
+    made->record = std::move(order.record);
+    made->table = std::move(order.table);
+    made->segments = std::move(result->segments);
+    residency = std::move(made);
+    spdlog::info("msg=\"loaded\" residency={} bytes={} mode={} seconds={:.3f} page_size={}", id,
+                 SegmentBytes(*residency), result->stats.Mode(), result->stats.nanos / 1e9,
+                 residency->segments.empty() ? 0 : residency->segments.front().page_size_bytes);
+  } else {
+    spdlog::info("msg=\"load failed\" residency={} error=\"{}\"", id,
+                 std::string(result.status().message()));
+  }
+  // Whoever asked is gone: nobody would ever ask for it to be released.
+  if (channel_ != loading->channel) return Drop({std::move(residency), nullptr}, nullptr, id);
+  if (loading->release_after) {
+    Say(MakeFailed(id, absl::CancelledError("the load was cancelled")));
+    return Drop({std::move(residency), nullptr}, channel_, id);
+  }
+  if (residency == nullptr) return Say(MakeFailed(id, result.status()));
+  held_[id] = {residency, nullptr};
+  Say(MakeDone(residency, result->stats.Mode(), result->stats.nanos));
+  if (order.digest) digester_.Add(std::move(residency));
+}
+
+void HostAgent::Cancel(const std::string& id) {
+  const auto it = loading_.find(id);
+  if (it != loading_.end()) it->second->cancelled = true;
+}
+
+void HostAgent::Release(const std::string& id) {
+  if (const auto it = loading_.find(id); it != loading_.end()) {
+    it->second->cancelled = true;
+    it->second->release_after = true;
+    return;
+  }
+  auto node = held_.extract(id);
+  Drop(node.empty() ? Held{} : std::move(node.mapped()), channel_, id);
+}
+
+void HostAgent::Adopt(const v1::AdoptResidency& request, Frames fds) {
+  auto adopted = ParseAdopt(request, std::move(fds));
+  if (!adopted.ok()) {
+    spdlog::error("msg=\"adoption refused\" residency={} error=\"{}\"", request.residency_id(),
+                  std::string(adopted.status().message()));
+    return;
+  }
+  const std::string id = adopted->residency->id;
+  if (loading_.contains(id)) return;
+  const auto [it, added] = held_.try_emplace(id, Held{adopted->residency, adopted->digests});
+  if (!added) return;
+  spdlog::info("msg=\"adopted\" residency={} bytes={}", id, SegmentBytes(*adopted->residency));
+  if (adopted->digests == nullptr) digester_.Add(adopted->residency);
+}
+
+void HostAgent::Digested(const std::string& id, std::shared_ptr<const Digests> digests) {
+  const auto it = held_.find(id);
+  if (it == held_.end()) return;
+  it->second.digests = digests;
+  if (greeted_) Say(MakeDigest(id, std::move(digests)));
+}
+
+void HostAgent::CancelLoads() {
+  for (const auto& [id, loading] : loading_) loading->cancelled = true;
+}
+
+// Closing a segment takes a while (its pages are freed one by one), so it is done aside. `tell`
+// hears of it then; may be null.
+void HostAgent::Drop(Held held, std::shared_ptr<EventChannel> tell, const std::string& id) {
+  auto dropped = std::make_shared<Held>(std::move(held));
+  aside_.Post([this, dropped, tell = std::move(tell), id] {
+    if (dropped->residency != nullptr) {
+      digester_.Forget(dropped->residency.get());
+      *dropped = {};
+      spdlog::info("msg=\"released\" residency={}", id);
+    }
+    if (tell != nullptr) tell->Send(MakeReleased(id));
+  });
+}
+
+void HostAgent::Say(Outgoing event) {
+  if (channel_ != nullptr) channel_->Send(std::move(event));
+}
+
+}  // namespace modeld::agent

@@ -1,0 +1,98 @@
+// The host agent: owns the host's residencies and does what modeld asks.
+
+#pragma once
+
+#include <atomic>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "agent/digester.h"
+#include "agent/event_channel.h"
+#include "agent/messages.h"
+#include "base/strand.h"
+#include "base/thread_pool.h"
+#include "memory/copy_pipeline.h"
+#include "memory/host_segment.h"
+#include "wire/framed_socket.h"
+
+namespace modeld::agent {
+
+// Speaks to one modeld at a time. What is resident outlives the connection and is told to the next
+// modeld as the inventory; loads that the last one asked for are cancelled with it.
+//
+// All state is touched on one strand; loads, digests and the giving back of memory run on threads
+// of their own and come back to it. Thread-safe.
+class HostAgent {
+ public:
+  struct Options {
+    memory::PageChoice pages;
+    int reader_threads = 0;  // per load; 0: CopyOptions' default
+    std::string version;
+  };
+
+  explicit HostAgent(Options options);
+  // Cancels loads, ends the connection, frees everything, joins.
+  ~HostAgent();
+
+  // A new modeld: the one before is hung up on.
+  void Connected(std::shared_ptr<EventChannel> channel);
+  // That modeld is gone. No effect if another one came meanwhile.
+  void Disconnected(const std::shared_ptr<EventChannel>& channel);
+
+  // A frame from that modeld; ignored when another one came meanwhile. INVALID_ARGUMENT: this is no
+  // request, and the connection should be closed.
+  absl::Status Handle(const std::shared_ptr<EventChannel>& channel, wire::Frame frame);
+
+ private:
+  struct Held {
+    std::shared_ptr<const Residency> residency;
+    std::shared_ptr<const Digests> digests;
+  };
+  // A load that is queued or runs.
+  struct Loading {
+    LoadOrder order;
+    std::shared_ptr<EventChannel> channel;
+    std::atomic<bool> cancelled{false};
+    bool release_after = false;  // strand
+  };
+  using Frames = std::vector<wire::UniqueFd>;
+
+  // On the strand:
+  void Dispatch(const v1::AgentRequest& request, Frames fds);
+  void Hello();
+  void Load(const v1::LoadRequest& request, Frames fds);
+  void Cancel(const std::string& id);
+  void Release(const std::string& id);
+  void Adopt(const v1::AdoptResidency& request, Frames fds);
+  void Loaded(const std::shared_ptr<Loading>& loading,
+              absl::StatusOr<memory::LoadedSegments> result);
+  void Digested(const std::string& id, std::shared_ptr<const Digests> digests);
+  void CancelLoads();
+  void Drop(Held held, std::shared_ptr<EventChannel> tell, const std::string& id);
+  void Say(Outgoing event);
+
+  // Returns when everything posted to the strand before has run.
+  void WaitForStrand();
+
+  // On a loader thread:
+  void RunLoad(const std::shared_ptr<Loading>& loading);
+
+  const Options options_;
+  memory::HostAllocator allocator_;
+  base::Strand strand_;
+
+  // Touched on the strand only.
+  std::shared_ptr<EventChannel> channel_;
+  bool greeted_ = false;
+  std::map<std::string, Held> held_;
+  std::map<std::string, std::shared_ptr<Loading>> loading_;
+
+  // Last, so that their threads end before what they use.
+  base::ThreadPool aside_;  // what takes a while, or must not run at idle priority
+  Digester digester_;
+  base::ThreadPool loaders_;
+};
+
+}  // namespace modeld::agent

@@ -1,0 +1,223 @@
+#include "agent/messages.h"
+
+#include <sys/stat.h>
+
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "wire/checked.h"
+#include "wire/error.h"
+#include "wire/framed_socket.h"
+#include "wire/memfd.h"
+
+namespace modeld::agent {
+namespace {
+
+constexpr size_t kMaxIdBytes = 64;
+
+absl::Status Invalid(const std::string& what) {
+  return absl::InvalidArgumentError(absl::StrCat("the request to the agent is wrong: ", what));
+}
+
+absl::Status CheckId(const std::string& id) {
+  if (id.empty() || id.size() > kMaxIdBytes) return Invalid("no residency id");
+  return absl::OkStatus();
+}
+
+absl::Status CheckSegmentSizes(const std::vector<uint64_t>& sizes) {
+  uint64_t total = 0;
+  for (const uint64_t size : sizes) {
+    const auto sum = wire::CheckedAdd(total, size);
+    if (!sum || size % plan::kSegmentGranularityBytes != 0) {
+      return Invalid(absl::StrCat("a segment of ", size, " bytes"));
+    }
+    total = *sum;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<plan::OpenFile> ParseFile(const v1::SourceFile& source, wire::UniqueFd fd) {
+  struct stat info;
+  if (::fstat(fd.get(), &info) != 0 || !S_ISREG(info.st_mode)) {
+    return Invalid(absl::StrCat(source.path(), " came without a descriptor of a regular file"));
+  }
+  plan::OpenFile file;
+  file.path = source.path();
+  file.fd = std::move(fd);
+  file.identity = {source.device(), source.inode(), source.size_bytes(), source.mtime_ns(),
+                   source.ctime_ns()};
+  return file;
+}
+
+absl::StatusOr<std::shared_ptr<const plan::SealedTable>> ParseTable(
+    wire::UniqueFd fd, uint64_t size_bytes, const std::vector<uint64_t>& segments) {
+  wire::ValidateOptions options;
+  options.require_alignment = true;
+  options.region_sizes = segments;
+  auto table = plan::SealedTable::FromFd(std::move(fd), size_bytes, options);
+  if (!table.ok()) return Invalid(std::string(table.status().message()));
+  if ((*table)->view().region_count() > segments.size())
+    return Invalid("the table names a segment too many");
+  return table;
+}
+
+void AddSegments(const Residency& residency, google::protobuf::RepeatedPtrField<v1::Segment>* out,
+                 std::vector<int>* fds) {
+  for (const memory::ExportedSegment& segment : residency.segments) {
+    v1::Segment* message = out->Add();
+    message->set_kind(v1::Segment::HOST_MEMFD);
+    message->set_size_bytes(segment.size_bytes);
+    message->set_page_size_bytes(segment.page_size_bytes);
+    fds->push_back(segment.fd.get());
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<LoadOrder> ParseLoad(const v1::LoadRequest& request,
+                                    std::vector<wire::UniqueFd> fds) {
+  LoadOrder order;
+  order.id = request.residency_id();
+  order.record = request.record();
+  order.digest = request.digest();
+  if (auto status = CheckId(order.id); !status.ok()) return status;
+  if (fds.size() != static_cast<size_t>(request.files_size()) + 1) {
+    return Invalid(absl::StrCat(request.files_size(), " files with ", fds.size(), " descriptors"));
+  }
+  for (int i = 0; i < request.files_size(); ++i) {
+    auto file = ParseFile(request.files(i), std::move(fds[i]));
+    if (!file.ok()) return file.status();
+    order.files.push_back(*std::move(file));
+  }
+  order.segment_sizes.assign(request.segment_sizes().begin(), request.segment_sizes().end());
+  if (order.segment_sizes.size() > wire::kMaxFdsPerFrame) return Invalid("too many segments");
+  if (auto status = CheckSegmentSizes(order.segment_sizes); !status.ok()) return status;
+  order.ranges.reserve(request.ranges_size());
+  for (const v1::CopyRange& range : request.ranges()) {
+    order.ranges.push_back({range.file_index(), range.file_offset(), range.segment_index(),
+                            range.segment_offset(), range.size_bytes()});
+  }
+  auto table = ParseTable(std::move(fds.back()), request.table_size_bytes(), order.segment_sizes);
+  if (!table.ok()) return table.status();
+  order.table = *std::move(table);
+  return order;
+}
+
+absl::StatusOr<Adopted> ParseAdopt(const v1::AdoptResidency& request,
+                                   std::vector<wire::UniqueFd> fds) {
+  auto residency = std::make_shared<Residency>();
+  residency->id = request.residency_id();
+  residency->record = request.record();
+  if (auto status = CheckId(residency->id); !status.ok()) return status;
+  const bool has_digest = !request.weights_digest().empty();
+  const size_t segment_count = static_cast<size_t>(request.segments_size());
+  if (fds.size() != 1 + segment_count + (has_digest ? 1 : 0)) {
+    return Invalid(absl::StrCat(segment_count, " segments with ", fds.size(), " descriptors"));
+  }
+  std::vector<uint64_t> sizes;
+  for (size_t i = 0; i < segment_count; ++i) {
+    const v1::Segment& segment = request.segments(static_cast<int>(i));
+    if (segment.kind() != v1::Segment::HOST_MEMFD) return Invalid("a segment of another device");
+    if (auto status = wire::CheckSealed(fds[1 + i].get(), segment.size_bytes()); !status.ok()) {
+      return Invalid(std::string(status.message()));
+    }
+    sizes.push_back(segment.size_bytes());
+    residency->segments.push_back(
+        {std::move(fds[1 + i]), segment.size_bytes(), segment.page_size_bytes()});
+  }
+  auto table = ParseTable(std::move(fds.front()), request.table_size_bytes(), sizes);
+  if (!table.ok()) return table.status();
+  residency->table = *std::move(table);
+
+  Adopted adopted;
+  if (has_digest) {
+    const uint64_t digest_bytes = residency->table->view().size() * wire::kDigestBytes;
+    if (request.weights_digest().size() != wire::kDigestBytes)
+      return Invalid("a digest of another length");
+    if (auto status = wire::CheckSealed(fds.back().get(), digest_bytes); !status.ok()) {
+      return Invalid(std::string(status.message()));
+    }
+    auto digests = std::make_shared<Digests>();
+    std::memcpy(digests->weights.data(), request.weights_digest().data(), wire::kDigestBytes);
+    digests->table_fd = std::move(fds.back());
+    adopted.digests = std::move(digests);
+  }
+  adopted.residency = std::move(residency);
+  return adopted;
+}
+
+Outgoing MakeProgress(const std::string& id, uint64_t bytes_done, uint64_t bytes_total) {
+  Outgoing out;
+  v1::LoadProgress* progress = out.event.mutable_progress();
+  progress->set_residency_id(id);
+  progress->set_bytes_done(bytes_done);
+  progress->set_bytes_total(bytes_total);
+  return out;
+}
+
+Outgoing MakeDone(std::shared_ptr<const Residency> residency, std::string_view read_mode,
+                  uint64_t read_nanos) {
+  Outgoing out;
+  v1::LoadDone* done = out.event.mutable_done();
+  done->set_residency_id(residency->id);
+  AddSegments(*residency, done->mutable_segments(), &out.fds);
+  done->set_read_mode(std::string(read_mode));
+  done->set_read_nanos(read_nanos);
+  out.keep_alive = std::move(residency);
+  return out;
+}
+
+Outgoing MakeFailed(const std::string& id, const absl::Status& status) {
+  Outgoing out;
+  v1::LoadFailed* failed = out.event.mutable_failed();
+  failed->set_residency_id(id);
+  failed->mutable_failure()->set_code(status.raw_code());
+  failed->mutable_failure()->set_message(std::string(status.message()));
+  failed->mutable_failure()->mutable_detail()->ParseFromString(wire::SerializeDetail(status));
+  return out;
+}
+
+Outgoing MakeDigest(const std::string& id, std::shared_ptr<const Digests> digests) {
+  Outgoing out;
+  v1::DigestDone* digest = out.event.mutable_digest();
+  digest->set_residency_id(id);
+  digest->set_weights_digest(digests->weights.data(), digests->weights.size());
+  out.fds.push_back(digests->table_fd.get());
+  out.keep_alive = std::move(digests);
+  return out;
+}
+
+Outgoing MakeReleased(const std::string& id) {
+  Outgoing out;
+  out.event.mutable_released()->set_residency_id(id);
+  return out;
+}
+
+Outgoing MakeInventoryItem(std::shared_ptr<const Residency> residency,
+                           std::shared_ptr<const Digests> digests) {
+  Outgoing out;
+  v1::InventoryItem* item = out.event.mutable_inventory();
+  item->set_residency_id(residency->id);
+  item->set_record(residency->record);
+  item->set_table_size_bytes(residency->table->size_bytes());
+  out.fds.push_back(residency->table->fd());
+  AddSegments(*residency, item->mutable_segments(), &out.fds);
+  if (digests != nullptr) {
+    item->set_weights_digest(digests->weights.data(), digests->weights.size());
+    out.fds.push_back(digests->table_fd.get());
+  }
+  out.keep_alive =
+      std::make_shared<std::pair<std::shared_ptr<const Residency>, std::shared_ptr<const Digests>>>(
+          std::move(residency), std::move(digests));
+  return out;
+}
+
+Outgoing MakeInventoryEnd() {
+  Outgoing out;
+  out.event.mutable_inventory_end();
+  return out;
+}
+
+}  // namespace modeld::agent

@@ -1,0 +1,63 @@
+// modeld/v1/agent.proto on the agent's side: requests checked before they are believed, events
+// built.
+
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "agent/residency.h"
+#include "modeld/v1/agent.pb.h"
+#include "plan/load_plan.h"
+#include "plan/open_checkpoint.h"
+#include "wire/unique_fd.h"
+
+namespace modeld::agent {
+
+// Agents and modeld speak this and the one before.
+inline constexpr uint32_t kProtocolVersion = 1;
+
+// What a LoadRequest asks for.
+struct LoadOrder {
+  std::string id;
+  std::string record;
+  std::vector<plan::OpenFile> files;
+  std::vector<uint64_t> segment_sizes;
+  std::vector<plan::CopyRange> ranges;  // memory::MakeChunks is their judge
+  std::shared_ptr<const plan::SealedTable> table;
+  bool digest = false;
+};
+
+// An event on its way: the message, the descriptors that go with it and what keeps them open.
+struct Outgoing {
+  v1::AgentEvent event;
+  std::vector<int> fds;
+  std::shared_ptr<const void> keep_alive;
+};
+
+// INVALID_ARGUMENT says what is wrong: descriptors missing, not sealed or no files, a table that
+// does not fit.
+absl::StatusOr<LoadOrder> ParseLoad(const v1::LoadRequest& request,
+                                    std::vector<wire::UniqueFd> fds);
+
+struct Adopted {
+  std::shared_ptr<const Residency> residency;
+  std::shared_ptr<const Digests> digests;  // null: not known
+};
+absl::StatusOr<Adopted> ParseAdopt(const v1::AdoptResidency& request,
+                                   std::vector<wire::UniqueFd> fds);
+
+Outgoing MakeProgress(const std::string& id, uint64_t bytes_done, uint64_t bytes_total);
+Outgoing MakeDone(std::shared_ptr<const Residency> residency, std::string_view read_mode,
+                  uint64_t read_nanos);
+Outgoing MakeFailed(const std::string& id, const absl::Status& status);
+Outgoing MakeDigest(const std::string& id, std::shared_ptr<const Digests> digests);
+Outgoing MakeReleased(const std::string& id);
+// `digests` may be null.
+Outgoing MakeInventoryItem(std::shared_ptr<const Residency> residency,
+                           std::shared_ptr<const Digests> digests);
+Outgoing MakeInventoryEnd();
+
+}  // namespace modeld::agent

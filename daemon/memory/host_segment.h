@@ -1,0 +1,28 @@
+// Segments in host memory: memfds that workers map.
+
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "memory/page_choice.h"
+#include "memory/segment.h"
+
+namespace modeld::memory {
+
+// Windows are the segment's own memory. A page comes with the first window that touches it, on the
+// thread that opened it: with several readers, zeroing pages and waiting for the disk overlap.
+class HostAllocator : public SegmentAllocator {
+ public:
+  explicit HostAllocator(PageChoice pages) : pages_(std::move(pages)) {}
+
+  absl::StatusOr<std::unique_ptr<SegmentFill>> Allocate(const std::string& name,
+                                                        uint64_t size_bytes) override;
+
+  const PageChoice& pages() const { return pages_; }
+
+ private:
+  const PageChoice pages_;
+};
+
+}  // namespace modeld::memory
