@@ -1,0 +1,388 @@
+// Manager, second half: from a wish to bytes in memory, and back.
+
+#include <sys/random.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "residency/manager.h"
+#include "residency/policy.h"
+#include "wire/error.h"
+
+namespace modeld::residency {
+namespace {
+
+// How long an acquire waits for an agent that is being restarted.
+constexpr std::chrono::seconds kAgentPatience{5};
+// How long an adopted private copy waits for its holder to come back.
+constexpr std::chrono::seconds kPrivatePatience{30};
+
+std::string NewResidencyId() {
+  uint64_t bits = 0;
+  // Blocks only before the kernel's pool is ready at boot, and does not fail for so few bytes.
+  [[maybe_unused]] const ssize_t size = getrandom(&bits, sizeof bits, 0);
+  return absl::StrFormat("%016x", bits);
+}
+
+}  // namespace
+
+Residency& Manager::CreateResidency(const ModelSpec& spec, const Opened& opened) {
+  ResidencyRecord record;
+  record.id = NewResidencyId();
+  record.references = {spec.reference};
+  record.content_key = opened->Key();
+  record.device = spec.device;
+  record.instance = spec.instance;
+  record.private_copy = spec.private_copy;
+  record.generation = ++last_generation_;
+  Residency& residency = registry_.Add(std::make_unique<Residency>(std::move(record)));
+  residency.checkpoint = opened;
+  residency.created_time = deps_.clock->WallNow();
+  Publish(EventType::kResidencyCreated, residency);
+
+  deps_.plan_executor->Post([this, id = residency.id(), opened, device = spec.device] {
+    auto plan = deps_.catalog->Plan(*opened, device);
+    strand_.Post([this, id, plan = std::move(plan)] { OnPlanned(id, plan); });
+  });
+  return residency;
+}
+
+void Manager::OnPlanned(const std::string& residency_id, absl::StatusOr<Planned> plan) {
+  Residency* const residency = registry_.Get(residency_id);
+  if (residency == nullptr) return;  // cancelled meanwhile
+  if (!plan.ok()) return Fail(*residency, plan.status());
+  residency->plan = *plan;
+  residency->set_format((*plan)->format);
+  residency->set_size_bytes((*plan)->resident_bytes());
+  residency->tensor_bytes = (*plan)->table->view().tensor_bytes();
+  residency->tensor_count = (*plan)->table->view().size();
+
+  const std::string& device_id = residency->record().device;
+  Device& device = devices_.at(device_id);
+  device.admission.push_back(residency_id);
+  if (!device.available) {
+    deps_.timer->At(deps_.clock->Now() + kAgentPatience, [this, device_id] {
+      strand_.Post([this, device_id] { FailAdmissionsIfDown(device_id); });
+    });
+  }
+  Admit(device_id);
+}
+
+// Gives room to those who want it, in order of arrival; whoever is first and has to wait holds up
+// the rest, so that small requests cannot starve a large one.
+void Manager::Admit(const std::string& device_id) {
+  Device& device = devices_.at(device_id);
+  while (device.available && !device.admission.empty()) {
+    Residency* const residency = registry_.Get(device.admission.front());
+    if (residency == nullptr) {  // cancelled meanwhile
+      device.admission.pop_front();
+      continue;
+    }
+    const uint64_t needed = residency->size_bytes();
+    if (device.ledger.Reserve(needed)) {
+      device.admission.pop_front();
+      StartLoad(device, *residency);
+      continue;
+    }
+    const uint64_t coming = device.ledger.free_bytes() + device.releasing_bytes;
+    if (needed <= coming) {
+      TellProgress(*residency, {Phase::kWaiting, device.ledger.free_bytes(), needed});
+      return;
+    }
+    uint64_t evictable_bytes = 0;
+    std::vector<Candidate> candidates;
+    for (const Residency* idle : Evictable(device_id)) {
+      evictable_bytes += idle->size_bytes();
+      candidates.push_back({idle->id(), 0, false, idle->idle_since});
+    }
+    if (needed > coming + evictable_bytes) {
+      device.admission.pop_front();
+      Fail(*residency, BudgetError(device, *residency, evictable_bytes));
+      continue;
+    }
+    Free(*registry_.Get(*ChooseVictim(candidates)),
+         absl::StrCat("made room for ", residency->record().references.front()));
+  }
+}
+
+void Manager::StartLoad(Device& device, Residency& residency) {
+  residency.ChangeState(State::kLoading);
+  Event event;
+  event.bytes = residency.size_bytes();
+  Publish(EventType::kLoadStarted, residency, std::move(event));
+  TellProgress(residency, ProgressOf(residency));
+  device.backend->Load({residency.record(), residency.checkpoint, residency.plan});
+}
+
+void Manager::Fail(Residency& residency, const absl::Status& status) {
+  residency.error = status;
+  residency.ChangeState(State::kFailed);
+  registry_.Retire(residency);
+  Event event;
+  event.reason = std::string(wire::ReasonName(wire::GetReason(status)));
+  event.message = std::string(status.message());
+  Publish(residency.cancelling ? EventType::kLoadCancelled : EventType::kLoadFailed, residency,
+          std::move(event));
+
+  const std::set<Ticket> waiters = std::exchange(residency.waiters, {});
+  for (const Ticket ticket : waiters) EndWaiter(ticket, status);
+  AnswerEvictions(residency, 0);
+  registry_.Remove(residency);
+}
+
+void Manager::AnswerEvictions(const Residency& residency, uint64_t freed_bytes) {
+  const auto evictions = evictions_.extract(residency.id());
+  if (evictions.empty()) return;
+  for (const auto& reply : evictions.mapped()) reply(EvictResult{residency.Info(), freed_bytes});
+}
+
+void Manager::CancelLoad(Residency& residency) {
+  registry_.Retire(residency);
+  residency.cancelling = true;
+  if (residency.state() == State::kLoading) {
+    devices_.at(residency.record().device).backend->CancelLoad(residency.id());
+    return;  // the agent answers with OnLoadFailed or OnLoaded
+  }
+  Fail(residency,
+       wire::MakeError(
+           wire::Reason::kCancelled,
+           absl::StrCat("nobody waits for ", residency.record().references.front(), " any more")));
+}
+
+// REQUIRES: residency is READY, no lease.
+void Manager::Free(Residency& residency, const std::string& why) {
+  Event event;
+  event.bytes = residency.size_bytes();
+  event.message = why;
+  Publish(EventType::kResidencyDraining, residency, std::move(event));
+  residency.ChangeState(State::kDraining);
+  registry_.Retire(residency);
+  residency.memory.reset();  // modeld's own descriptors; the agent's go with Release
+  Device& device = devices_.at(residency.record().device);
+  device.releasing_bytes += residency.size_bytes();
+  device.backend->Release(residency.id());
+}
+
+std::vector<Residency*> Manager::Evictable(const std::string& device_id) {
+  std::vector<Residency*> evictable;
+  for (Residency* residency : registry_.All()) {
+    if (residency->record().device == device_id && residency->state() == State::kReady &&
+        residency->leases.empty() && !residency->pinned) {
+      evictable.push_back(residency);
+    }
+  }
+  return evictable;
+}
+
+absl::Status Manager::BudgetError(const Device& device, const Residency& residency,
+                                  uint64_t evictable_bytes) const {
+  const Ledger& ledger = device.ledger;
+  const uint64_t held = ledger.resident_bytes() - device.releasing_bytes - evictable_bytes;
+  const std::string& reference = residency.record().references.front();
+  const std::string numbers = absl::StrCat(
+      residency.size_bytes(), " bytes needed, ", ledger.free_bytes(), " free, ", evictable_bytes,
+      " evictable, ", held, " held or pinned, ", ledger.reserved_bytes(),
+      " reserved by other loads, ", ledger.capacity_bytes(), " capacity");
+  const bool never = residency.size_bytes() > ledger.capacity_bytes();
+  return wire::MakeError(
+      wire::Reason::kBudgetExceeded,
+      absl::StrCat(reference, " does not fit on ", residency.record().device, ": ", numbers),
+      {{"reference", reference},
+       {"device", residency.record().device},
+       {"needed_bytes", absl::StrCat(residency.size_bytes())},
+       {"free_bytes", absl::StrCat(ledger.free_bytes())},
+       {"evictable_bytes", absl::StrCat(evictable_bytes)},
+       {"held_bytes", absl::StrCat(held)},
+       {"capacity_bytes", absl::StrCat(ledger.capacity_bytes())}},
+      never ? "give the daemon a larger --host-capacity" : "see who holds what: modelctl leases");
+}
+
+void Manager::FailAdmissionsIfDown(const std::string& device_id) {
+  Device& device = devices_.at(device_id);
+  if (device.available) return;
+  const std::deque<std::string> admission = std::exchange(device.admission, {});
+  for (const std::string& id : admission) {
+    Residency* const residency = registry_.Get(id);
+    if (residency == nullptr) continue;
+    Fail(*residency, wire::MakeError(wire::Reason::kDeviceUnavailable,
+                                     absl::StrCat("device ", device_id, " cannot load ",
+                                                  residency->record().references.front(), ": ",
+                                                  device.down_because),
+                                     {{"device", device_id}}, "see why: modelctl devices"));
+  }
+}
+
+Progress Manager::ProgressOf(const Residency& residency) const {
+  if (residency.state() == State::kLoading) {
+    return {Phase::kLoading, residency.loaded_bytes, residency.tensor_bytes};
+  }
+  return {Phase::kPlanning, 0, residency.tensor_bytes};
+}
+
+void Manager::TellProgress(const Residency& residency, const Progress& progress) {
+  for (const Ticket ticket : residency.waiters) {
+    const Waiter& waiter = waiters_.at(ticket);
+    if (waiter.observer != nullptr) waiter.observer->OnProgress(progress);
+    if (waiter.preload != nullptr) waiter.preload->OnProgress(progress);
+  }
+}
+
+// ---- what agents say ----
+
+void Manager::OnLoadProgress(const std::string& residency_id, uint64_t bytes_done) {
+  strand_.Post([this, residency_id, bytes_done] {
+    Residency* const residency = registry_.Get(residency_id);
+    if (residency == nullptr || residency->state() != State::kLoading) return;
+    residency->loaded_bytes = bytes_done;
+    TellProgress(*residency, ProgressOf(*residency));
+  });
+}
+
+void Manager::OnLoaded(const std::string& residency_id,
+                       std::shared_ptr<const ResidentMemory> memory, const LoadStats& stats) {
+  strand_.Post([this, residency_id, memory = std::move(memory), stats] {
+    Residency* const residency = registry_.Get(residency_id);
+    if (residency == nullptr || residency->state() != State::kLoading) return;
+    devices_.at(residency->record().device).ledger.Commit(residency->size_bytes());
+    residency->memory = memory;
+    residency->loaded_bytes = residency->tensor_bytes;
+    residency->ready_time = deps_.clock->WallNow();
+    residency->idle_since = deps_.clock->Now();
+    residency->ChangeState(State::kReady);
+    Event event;
+    event.bytes = residency->size_bytes();
+    event.message = absl::StrFormat("read %s in %.3f s", stats.read_mode, stats.read_nanos / 1e9);
+    Publish(EventType::kResidencyReady, *residency, std::move(event));
+    if (residency->cancelling) {  // it was too late to stop it
+      Free(*residency, "nobody waited for it any more");
+      return;
+    }
+    const std::set<Ticket> waiters = residency->waiters;
+    for (const Ticket ticket : waiters) GrantTo(ticket, *residency);
+  });
+}
+
+void Manager::OnLoadFailed(const std::string& residency_id, absl::Status status) {
+  strand_.Post([this, residency_id, status = std::move(status)] {
+    Residency* const residency = registry_.Get(residency_id);
+    if (residency == nullptr || residency->state() != State::kLoading) return;
+    const std::string device_id = residency->record().device;
+    devices_.at(device_id).ledger.Cancel(residency->size_bytes());
+    Fail(*residency, status);
+    Admit(device_id);
+  });
+}
+
+void Manager::OnDigest(const std::string& residency_id,
+                       std::shared_ptr<const ResidentDigests> digests) {
+  strand_.Post([this, residency_id, digests = std::move(digests)] {
+    Residency* const residency = registry_.Get(residency_id);
+    if (residency == nullptr || residency->state() != State::kReady) return;
+    residency->digests = digests;
+    Event event;
+    event.message = residency->digest_text();
+    Publish(EventType::kDigestKnown, *residency, std::move(event));
+    for (const Ticket ticket : residency->leases) {
+      leases_.at(ticket).observer->OnDigestKnown(residency->digest_text());
+    }
+  });
+}
+
+void Manager::OnReleased(const std::string& residency_id) {
+  strand_.Post([this, residency_id] {
+    Residency* const residency = registry_.Get(residency_id);
+    if (residency == nullptr || residency->state() != State::kDraining) return;
+    const std::string device_id = residency->record().device;
+    const uint64_t freed = residency->size_bytes();
+    Device& device = devices_.at(device_id);
+    device.ledger.Free(freed);
+    device.releasing_bytes -= freed;
+    residency->ChangeState(State::kEvicted);
+    Event event;
+    event.bytes = freed;
+    Publish(EventType::kResidencyEvicted, *residency, std::move(event));
+    AnswerEvictions(*residency, freed);
+    registry_.Remove(*residency);
+    Admit(device_id);
+  });
+}
+
+void Manager::OnAgentUp(const std::string& device_id, const AgentInfo& info) {
+  strand_.Post([this, device_id, info] {
+    Device& device = devices_.at(device_id);
+    device.available = true;
+    device.agent = info;
+    ++device.agent_starts;
+    Event event;
+    event.type = EventType::kAgentStarted;
+    event.device = device_id;
+    event.pid = info.pid;
+    events_.Publish(std::move(event));
+    for (const Residency* residency : registry_.All()) {
+      if (residency->record().device != device_id || residency->memory == nullptr) continue;
+      device.backend->Adopt(residency->record(), residency->memory, residency->digests);
+    }
+    Admit(device_id);
+  });
+}
+
+void Manager::OnAgentDown(const std::string& device_id, const absl::Status& why) {
+  strand_.Post([this, device_id, why] {
+    Device& device = devices_.at(device_id);
+    device.down_because = std::string(why.message());
+    if (!device.available) return;
+    device.available = false;
+    Event event;
+    event.type = EventType::kAgentDied;
+    event.device = device_id;
+    event.pid = device.agent.pid;
+    event.reason = std::string(wire::ReasonName(wire::GetReason(why)));
+    event.message = device.down_because;
+    events_.Publish(std::move(event));
+  });
+}
+
+void Manager::OnInventory(const ResidencyRecord& record,
+                          std::shared_ptr<const ResidentMemory> memory,
+                          std::shared_ptr<const ResidentDigests> digests) {
+  strand_.Post([this, record, memory = std::move(memory), digests = std::move(digests)] {
+    Device& device = devices_.at(record.device);
+    if (registry_.Get(record.id) != nullptr) return;
+    const Key key{record.content_key, record.device, record.instance};
+    if (!record.private_copy && registry_.Current(key) != nullptr) {
+      device.backend->Release(record.id);  // a second copy of what is here already
+      return;
+    }
+    auto adopted = std::make_unique<Residency>(record);
+    adopted->AdoptAsReady();
+    adopted->memory = memory;
+    adopted->digests = digests;
+    uint64_t size_bytes = 0;
+    for (const LoadedSegment& segment : memory->segments) size_bytes += segment.info.size_bytes;
+    adopted->set_size_bytes(size_bytes);
+    adopted->tensor_bytes = adopted->loaded_bytes = memory->table->view().tensor_bytes();
+    adopted->tensor_count = memory->table->view().size();
+    adopted->created_time = deps_.clock->WallNow();
+    adopted->ready_time = adopted->released_time = adopted->created_time;
+    adopted->idle_since = deps_.clock->Now();
+    last_generation_ = std::max(last_generation_, record.generation);
+    device.ledger.Adopt(size_bytes);
+    const Residency& residency = registry_.Add(std::move(adopted));
+    Event event;
+    event.bytes = size_bytes;
+    Publish(EventType::kResidencyAdopted, residency, std::move(event));
+
+    if (!record.private_copy) return;
+    deps_.timer->At(deps_.clock->Now() + kPrivatePatience, [this, id = record.id] {
+      strand_.Post([this, id] {
+        Residency* const left = registry_.Get(id);
+        if (left != nullptr && left->state() == State::kReady && left->leases.empty()) {
+          Free(*left, "the holder of the private copy did not come back");
+        }
+      });
+    });
+  });
+}
+
+}  // namespace modeld::residency

@@ -1,0 +1,99 @@
+#include "residency/registry.h"
+
+#include <algorithm>
+#include <cassert>
+#include <functional>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "wire/error.h"
+
+namespace modeld::residency {
+namespace {
+
+bool HasReference(const Residency& residency, const std::string& reference) {
+  const auto& references = residency.record().references;
+  return std::find(references.begin(), references.end(), reference) != references.end();
+}
+
+absl::Status Ambiguous(const std::string& selector, const std::vector<Residency*>& found) {
+  const std::string ids = absl::StrJoin(
+      found, ", ", [](std::string* out, const Residency* r) { absl::StrAppend(out, r->id()); });
+  return wire::MakeError(
+      wire::Reason::kFieldInvalid,
+      absl::StrCat("\"", selector, "\" fits ", found.size(), " residencies: ", ids),
+      {{"selector", selector}, {"candidates", ids}}, "name one by its id: modelctl ps");
+}
+
+}  // namespace
+
+Residency& Registry::Add(std::unique_ptr<Residency> residency) {
+  Residency& added = *residency;
+  if (!added.record().private_copy) {
+    [[maybe_unused]] const bool first = current_.emplace(added.key(), &added).second;
+    assert(first);
+  }
+  by_id_.emplace(added.id(), std::move(residency));
+  return added;
+}
+
+Residency* Registry::Current(const Key& key) {
+  const auto found = current_.find(key);
+  return found == current_.end() ? nullptr : found->second;
+}
+
+void Registry::Retire(const Residency& residency) {
+  const auto found = current_.find(residency.key());
+  if (found != current_.end() && found->second == &residency) current_.erase(found);
+}
+
+void Registry::Remove(const Residency& residency) {
+  assert(IsEnded(residency.state()));
+  Retire(residency);
+  ended_.push_back(residency.Info());
+  if (ended_.size() > kRemembered) ended_.pop_front();
+  by_id_.erase(residency.id());
+}
+
+Residency* Registry::Get(const std::string& id) {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second.get();
+}
+
+absl::StatusOr<Residency*> Registry::Find(const std::string& selector) {
+  const std::function<bool(const Residency&)> rules[] = {
+      [&](const Residency& r) { return HasReference(r, selector); },
+      [&](const Residency& r) { return absl::StartsWith(r.id(), selector); },
+      [&](const Residency& r) {
+        const std::string digest = r.digest_text();
+        return absl::StartsWith(digest, selector) ||
+               absl::StartsWith(digest, absl::StrCat("sha256:", selector));
+      },
+  };
+  if (!selector.empty()) {
+    for (const auto& fits : rules) {
+      std::vector<Residency*> found;
+      for (Residency* residency : All()) {
+        if (fits(*residency)) found.push_back(residency);
+      }
+      if (found.size() > 1) return Ambiguous(selector, found);
+      if (found.size() == 1) return found.front();
+    }
+  }
+  return wire::MakeError(wire::Reason::kResidencyNotFound,
+                         absl::StrCat("nothing resident is called \"", selector, "\""),
+                         {{"selector", selector}}, "see what is resident: modelctl ps");
+}
+
+std::vector<Residency*> Registry::All() {
+  std::vector<Residency*> all;
+  all.reserve(by_id_.size());
+  for (const auto& [id, residency] : by_id_) all.push_back(residency.get());
+  std::sort(all.begin(), all.end(), [](const Residency* a, const Residency* b) {
+    return a->record().generation < b->record().generation;
+  });
+  return all;
+}
+
+}  // namespace modeld::residency

@@ -1,0 +1,50 @@
+// Which residencies there are, by id, by key, and by what people type.
+
+#pragma once
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "residency/residency.h"
+
+namespace modeld::residency {
+
+// Owns the residencies that have not ended, and remembers the last kRemembered that have. At most
+// one residency per key is current: the one that an acquire of that key joins. Externally
+// synchronised (the manager's strand).
+class Registry {
+ public:
+  static constexpr size_t kRemembered = 64;
+
+  // The new residency is current for its key unless it is a private copy. REQUIRES: no other is.
+  Residency& Add(std::unique_ptr<Residency> residency);
+
+  // The one to join; nullptr if there is none.
+  Residency* Current(const Key& key);
+  // It is not handed out any more. Idempotent.
+  void Retire(const Residency& residency);
+  // REQUIRES: it has ended. Its last Info is remembered; the reference is dangling afterwards.
+  void Remove(const Residency& residency);
+
+  Residency* Get(const std::string& id);
+
+  // By a reference that leads to it, an id or a unique prefix of one, a digest or a unique prefix
+  // of one, in this order. kResidencyNotFound; kFieldInvalid naming the candidates when several
+  // fit.
+  absl::StatusOr<Residency*> Find(const std::string& selector);
+
+  // By creation.
+  std::vector<Residency*> All();
+  const std::deque<ResidencyInfo>& ended() const { return ended_; }
+
+ private:
+  std::map<std::string, std::unique_ptr<Residency>> by_id_;
+  std::map<Key, Residency*> current_;
+  std::deque<ResidencyInfo> ended_;
+};
+
+}  // namespace modeld::residency

@@ -1,0 +1,165 @@
+// The words of the residency domain, as plain values.
+
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/clock.h"
+
+namespace modeld::residency {
+
+inline constexpr std::string_view kHostDevice = "host";
+
+// As modeld.v1.ModelSpec.
+struct ModelSpec {
+  std::string reference;
+  std::string device = std::string(kHostDevice);
+  std::string instance;
+  bool private_copy = false;
+};
+
+// PENDING -> LOADING -> READY -> DRAINING -> EVICTED
+//    |          |         |         |
+//    +-> FAILED <+        +-> LOST <+
+//
+// One direction only. READY is announced after it is true, DRAINING before.
+enum class State { kPending, kLoading, kReady, kDraining, kEvicted, kFailed, kLost };
+
+// `READY`
+std::string_view StateName(State state);
+// Is the change one that the picture above allows?
+bool CanChange(State from, State to);
+// EVICTED, FAILED, LOST: nothing happens to it any more.
+bool IsEnded(State state);
+
+// Who holds or waits; verified by the kernel through the attach session.
+struct Holder {
+  uint64_t session = 0;  // number of the attach session
+  pid_t pid = 0;
+  uid_t uid = 0;
+  gid_t gid = 0;
+  std::string program;
+  std::string scope;
+};
+
+struct SegmentInfo {
+  uint64_t size_bytes = 0;
+  uint32_t page_size_bytes = 0;
+};
+
+enum class Phase { kPlanning, kWaiting, kLoading };
+
+struct Progress {
+  Phase phase = Phase::kPlanning;
+  uint64_t bytes_done = 0;
+  uint64_t bytes_total = 0;
+};
+
+// What a holder is told once.
+struct Grant {
+  uint64_t lease_id = 0;
+  std::string residency_id;
+  uint64_t generation = 0;
+  std::string digest;  // empty: not known yet
+  std::string device;
+  std::vector<SegmentInfo> segments;
+  uint64_t table_size_bytes = 0;
+  uint64_t tensor_bytes = 0;
+  std::string format;
+};
+
+struct ResidencyInfo {
+  std::string id;
+  std::vector<std::string> references;  // in the order of first use; never empty
+  std::string digest;
+  std::string device;
+  State state = State::kPending;
+  uint64_t size_bytes = 0;
+  uint32_t lease_count = 0;
+  uint32_t waiter_count = 0;
+  bool pinned = false;
+  std::string instance;
+  bool private_copy = false;
+  uint64_t generation = 0;
+  uint64_t tensor_bytes = 0;
+  uint64_t tensor_count = 0;
+  std::string format;
+  uint64_t loaded_bytes = 0;
+  uint32_t page_size_bytes = 0;
+  base::WallTime created_time;
+  std::optional<base::WallTime> ready_time;
+  std::optional<base::WallTime> released_time;
+  absl::Status error;  // FAILED, LOST
+};
+
+struct LeaseInfo {
+  uint64_t id = 0;
+  std::string residency_id;
+  std::string reference;
+  Holder holder;
+  base::WallTime granted_time;
+};
+
+struct DeviceInfo {
+  std::string id;
+  uint64_t capacity_bytes = 0;
+  uint64_t reserved_bytes = 0;
+  uint64_t resident_bytes = 0;
+  uint64_t evictable_bytes = 0;
+  std::string export_kind;  // `memfd`
+  uint32_t page_size_bytes = 0;
+  std::string page_size_note;
+  bool available = false;
+  pid_t agent_pid = 0;
+  uint32_t agent_starts = 0;
+  std::vector<std::string> notes;
+};
+
+enum class EventType {
+  kResidencyCreated,
+  kLoadStarted,
+  kResidencyReady,
+  kLoadFailed,
+  kLoadCancelled,
+  kDigestKnown,
+  kResidencyDraining,
+  kResidencyEvicted,
+  kResidencyLost,
+  kLeaseGranted,
+  kLeaseEnded,
+  kResidencyPinned,
+  kResidencyUnpinned,
+  kAgentStarted,
+  kAgentDied,
+  kDaemonStarted,
+  kDaemonStopping,
+  kResidencyAdopted,
+};
+
+// `LEASE_GRANTED`
+std::string_view EventTypeName(EventType type);
+
+struct Event {
+  uint64_t sequence = 0;
+  base::WallTime time;
+  EventType type = EventType::kDaemonStarted;
+  std::string residency_id;
+  std::string reference;
+  std::string device;
+  uint64_t lease_id = 0;
+  pid_t pid = 0;
+  std::string scope;
+  uint64_t bytes = 0;
+  std::string reason;
+  std::string message;
+};
+
+}  // namespace modeld::residency
