@@ -1,0 +1,84 @@
+// What an operator can set, and what he did set.
+
+#pragma once
+
+#include <sys/types.h>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "app/quantity.h"
+#include "base/clock.h"
+
+namespace modeld::app {
+
+enum class LogLevel { kDebug, kInfo, kWarn, kError };
+
+// The settings; settings.cc has a line for each, with the words that documentation and
+// `--dump-config` show. A member that is added here without one there is not settable.
+struct Config {
+  std::string runtime_dir;
+  std::string state_dir;  // empty: none
+  std::vector<std::string> roots;
+  Capacity host_capacity = {.bytes = 0, .percent = 75};
+  std::vector<uint32_t> allow_uids;
+  std::vector<uint32_t> allow_gids;
+  std::string socket_group;  // empty: the group that the daemon runs with
+  LogLevel log_level = LogLevel::kInfo;
+  base::Duration stop_timeout = std::chrono::seconds(5);
+  base::Duration agent_grace = std::chrono::seconds(60);
+};
+
+// Where a value comes from: `default`, `/etc/modeld/modeld.toml:3`, `MODELD_ROOTS`, `--root`. By
+// setting.
+using Origins = std::map<std::string, std::string>;
+
+// A value as it was written, before anybody knows what it should be.
+struct RawValue {
+  struct Item {
+    std::string text;
+    bool is_number = false;  // a TOML integer
+  };
+  std::vector<Item> items;
+  bool is_list = false;
+  std::string origin;
+};
+
+// Name of a setting -> what was written.
+using RawValues = std::map<std::string, RawValue>;
+
+// What the daemon finds around it: its user and environment variables. Given, so that tests can.
+struct Surroundings {
+  uid_t uid = 0;
+  std::map<std::string, std::string> environment;
+  std::string working_dir;  // absolute: relative paths of flags and environment start here
+
+  std::optional<std::string> Variable(const std::string& name) const;
+};
+
+Surroundings TheSurroundings();
+
+struct LoadedConfig {
+  Config config;
+  Origins origins;
+  std::string file;  // empty: none was read
+};
+
+// Flags over environment (MODELD_*) over file over default. `flags` has what the command line
+// names; `file` is the config file that it names, or empty: then MODELD_CONFIG, or the default one
+// (DefaultConfigPath) if it exists. INVALID_ARGUMENT names the setting and where it was written;
+// NOT_FOUND the file.
+absl::StatusOr<LoadedConfig> LoadConfig(const RawValues& flags, const std::string& file,
+                                        const Surroundings& surroundings);
+
+// /etc/modeld/modeld.toml as root; else $XDG_CONFIG_HOME/modeld/modeld.toml, with ~/.config for an
+// unset XDG_CONFIG_HOME.
+std::string DefaultConfigPath(const Surroundings& surroundings);
+
+// `host_capacity` in bytes. UNAVAILABLE when it is a part of a memory whose size cannot be told.
+absl::StatusOr<uint64_t> HostCapacityBytes(const Config& config);
+
+}  // namespace modeld::app

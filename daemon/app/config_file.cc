@@ -1,0 +1,114 @@
+#include "app/config_file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <optional>
+
+#include "app/settings.h"
+#include "wire/error.h"
+#include "wire/text.h"
+#include "wire/unique_fd.h"
+
+namespace modeld::app {
+namespace {
+
+constexpr size_t kMostBytes = 1 << 20;
+
+std::string Place(const std::string& path, const toml::source_region& source) {
+  return wire::StrCat(path, ":", source.begin.line, ":", source.begin.column);
+}
+
+absl::Status Wrong(const std::string& path, const toml::source_region& source,
+                   std::string_view what) {
+  return absl::InvalidArgumentError(wire::StrCat(Place(path, source), ": ", what));
+}
+
+std::optional<RawValue::Item> ItemOf(const toml::node& node) {
+  if (const auto* text = node.as_string()) return RawValue::Item{text->get(), false};
+  if (const auto* number = node.as_integer()) {
+    return RawValue::Item{std::to_string(number->get()), true};
+  }
+  return std::nullopt;
+}
+
+absl::StatusOr<RawValue> ValueOf(std::string_view name, const toml::node& node,
+                                 const std::string& path) {
+  const auto wrong = [&](const toml::node& where) {
+    return Wrong(path, where.source(),
+                 wire::StrCat("`", name, "` must be text, a number or a list of these"));
+  };
+  RawValue value{.items = {}, .is_list = node.is_array(), .origin = {}};
+  value.origin = wire::StrCat(path, ":", node.source().begin.line);
+  if (const auto* list = node.as_array()) {
+    for (const toml::node& element : *list) {
+      auto item = ItemOf(element);
+      if (!item) return wrong(element);
+      value.items.push_back(*std::move(item));
+    }
+    return value;
+  }
+  auto item = ItemOf(node);
+  if (!item) return wrong(node);
+  value.items.push_back(*std::move(item));
+  return value;
+}
+
+absl::StatusOr<toml::table> ParseToml(std::string_view text, const std::string& path) {
+  try {
+    return toml::parse(text, path);
+  } catch (const toml::parse_error& error) {
+    return Wrong(path, error.source(), error.description());
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<RawValues> ParseConfigText(std::string_view text, const std::string& path) {
+  auto table = ParseToml(text, path);
+  if (!table.ok()) return table.status();
+  RawValues values;
+  for (const auto& [key, node] : *table) {
+    const std::string_view name = key.str();
+    if (FindSetting(name) == nullptr) {
+      const std::string_view nearest = NearestSetting(name);
+      return Wrong(path, key.source(),
+                   wire::StrCat("`", name, "` is no setting",
+                                nearest.empty() ? std::string("; `man 5 modeld.toml` lists them")
+                                                : wire::StrCat("; did you mean `", nearest, "`?")));
+    }
+    auto value = ValueOf(name, node, path);
+    if (!value.ok()) return value.status();
+    values.emplace(name, *std::move(value));
+  }
+  return values;
+}
+
+absl::StatusOr<RawValues> ReadConfigFile(const std::string& path) {
+  const wire::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) {
+    const std::string why = wire::StrCat("cannot read ", path, ": ", wire::ErrnoText(errno));
+    return errno == ENOENT ? absl::NotFoundError(why) : absl::UnavailableError(why);
+  }
+  std::string text(kMostBytes + 1, '\0');
+  size_t length = 0;
+  while (length < text.size()) {
+    const ssize_t count = ::read(fd.get(), text.data() + length, text.size() - length);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) {
+      return absl::UnavailableError(
+          wire::StrCat("cannot read ", path, ": ", wire::ErrnoText(errno)));
+    }
+    if (count == 0) break;
+    length += static_cast<size_t>(count);
+  }
+  if (length > kMostBytes) {
+    return absl::InvalidArgumentError(wire::StrCat(path, " is larger than 1 MiB"));
+  }
+  text.resize(length);
+  return ParseConfigText(text, path);
+}
+
+}  // namespace modeld::app

@@ -1,0 +1,170 @@
+#include "app/daemon.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "app/logging.h"
+#include "app/version.h"
+#include "wire/text.h"
+
+namespace modeld::app {
+namespace {
+
+// Enough that one file system that hangs does not hold up the others' references.
+constexpr int kResolveThreads = 8;
+constexpr int kInspectThreads = 2;
+
+// A parser is a process that reads a header.
+int PlanThreads() {
+  return std::clamp(static_cast<int>(std::thread::hardware_concurrency()), 2, 8);
+}
+
+std::string_view LevelName(LogLevel level) {
+  constexpr std::string_view kNames[] = {"debug", "info", "warn", "error"};
+  return kNames[static_cast<size_t>(level)];
+}
+
+supervisor::AgentSupervisor::Options AgentOptions(const Config& config,
+                                                  const RuntimeDir& runtime_dir) {
+  supervisor::AgentSupervisor::Options options;
+  options.socket_path = runtime_dir.File("agent-host.sock");
+  options.grace = config.agent_grace;
+  options.log_level = std::string(LevelName(config.log_level));
+  return options;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
+  const auto capacity = HostCapacityBytes(config);
+  if (!capacity.ok()) return capacity.status();
+  std::optional<gid_t> group;
+  if (!config.socket_group.empty()) {
+    const auto id = GroupId(config.socket_group);
+    if (!id.ok()) return id.status();
+    group = *id;
+  }
+  auto runtime_dir = RuntimeDir::Open(config.runtime_dir, group);
+  if (!runtime_dir.ok()) return runtime_dir.status();
+  if (!config.state_dir.empty()) {
+    if (auto status = MakeStateDir(config.state_dir); !status.ok()) return status;
+  }
+  std::unique_ptr<Daemon> daemon(new Daemon(config, *std::move(runtime_dir), *capacity));
+  if (auto status = daemon->BringUp(group); !status.ok()) return status;
+  return daemon;
+}
+
+Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes)
+    : config_(config),
+      runtime_dir_(std::move(runtime_dir)),
+      timer_(std::make_unique<base::ThreadTimer>()),
+      resolve_pool_("resolve", kResolveThreads),
+      plan_pool_("plan", PlanThreads()),
+      inspect_pool_("inspect", kInspectThreads),
+      resolver_({.roots = config.roots}),
+      catalog_([this](const std::string& reference) { return resolver_.Resolve(reference); }, {}),
+      manager_({.catalog = &catalog_,
+                .resolve_executor = &resolve_pool_,
+                .plan_executor = &plan_pool_,
+                .clock = &base::SystemClock(),
+                .timer = timer_.get()}),
+      event_logger_(manager_.events()),
+      host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &manager_) {
+  manager_.AddDevice(std::string(residency::kHostDevice), host_capacity_bytes, &*host_agent_);
+}
+
+Daemon::~Daemon() { TearDown(/*leave_agent_running=*/false); }
+
+absl::Status Daemon::StartAgent() {
+  const absl::Status status = host_agent_->Start();
+  if (status.ok()) return status;
+  // An agent that was there already may have been on its way out when it was found: killed a moment
+  // ago, or at the end of its grace period. Start has seen to it that it is gone, so that the
+  // second time it is a new one.
+  Log(LogLevel::kWarn, "the host agent did not come up; once more",
+      {{"why", std::string(wire::ToStd(status.message()))}});
+  host_agent_.emplace(AgentOptions(config_, runtime_dir_), &manager_);  // at the same address
+  return host_agent_->Start();
+}
+
+absl::Status Daemon::BringUp(std::optional<gid_t> socket_group) {
+  residency::Event started;
+  started.type = residency::EventType::kDaemonStarted;
+  started.pid = ::getpid();
+  manager_.events().Publish(std::move(started));
+
+  if (auto status = StartAgent(); !status.ok()) {
+    TearDown(/*leave_agent_running=*/false);
+    return status;
+  }
+  auto server = rpc::Server::Start(
+      {.runtime_dir = runtime_dir_.path(),
+       .peers = {.allow_uids = config_.allow_uids, .allow_gids = config_.allow_gids},
+       .socket_group = socket_group,
+       .version = kVersion,
+       .roots = config_.roots},
+      {.manager = manager_,
+       .executor = inspect_pool_,
+       .inspect = [this](const std::string& reference) { return Inspect(reference); },
+       .sandbox = [this] { return Sandbox(); },
+       .clock = base::SystemClock()});
+  if (!server.ok()) {
+    // An agent that was there before, with what it holds, is not this daemon's to end.
+    TearDown(/*leave_agent_running=*/host_agent_->starts() == 0);
+    return server.status();
+  }
+  server_ = *std::move(server);
+  server_->SetServing(true);
+  return absl::OkStatus();
+}
+
+void Daemon::Stop() {
+  manager_.BeginShutdown();
+  server_->Shutdown(config_.stop_timeout);
+  TearDown(/*leave_agent_running=*/false);
+}
+
+void Daemon::TearDown(bool leave_agent_running) {
+  if (std::exchange(down_, true)) return;
+  server_.reset();
+  host_agent_->Stop(leave_agent_running);
+  // Whoever has a task of the manager finishes it, and gets no more.
+  resolve_pool_.Stop();
+  plan_pool_.Stop();
+  inspect_pool_.Stop();
+  timer_.reset();
+}
+
+bool Daemon::IsAlive() {
+  if (!answered_->exchange(false)) return false;
+  manager_.GetSnapshot(/*include_ended=*/false, [answered = answered_](const residency::Snapshot&) {
+    answered->store(true);
+  });
+  return true;
+}
+
+absl::StatusOr<rpc::InspectResult> Daemon::Inspect(const std::string& reference) {
+  auto checkpoint = catalog_.Resolve(reference);
+  if (!checkpoint.ok()) return checkpoint.status();
+  auto inspection = catalog_.Inspect(**checkpoint);
+  if (!inspection.ok()) return inspection.status();
+  return rpc::InspectResult{.checkpoint = *std::move(checkpoint),
+                            .format = std::move(inspection->format),
+                            .source_table = std::move(inspection->source),
+                            .resident_bytes = inspection->resident_bytes};
+}
+
+v1::ParserSandbox Daemon::Sandbox() const {
+  v1::ParserSandbox message;
+  if (const auto sandbox = catalog_.last_sandbox()) {
+    message.set_landlock_abi(sandbox->landlock_abi);
+    message.set_seccomp(sandbox->seccomp);
+    message.set_address_space_limit_bytes(sandbox->address_space_limit_bytes);
+  }
+  return message;
+}
+
+}  // namespace modeld::app

@@ -1,0 +1,75 @@
+// The composition root: what modeld is made of, in which order it comes up and goes down.
+
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "app/config.h"
+#include "app/event_logger.h"
+#include "app/runtime_dir.h"
+#include "base/thread_pool.h"
+#include "base/timer.h"
+#include "reference/resolver.h"
+#include "residency/manager.h"
+#include "rpc/server.h"
+#include "supervisor/agent_supervisor.h"
+#include "supervisor/checkpoint_catalog.h"
+
+namespace modeld::app {
+
+// A serving modeld. Comes up from the bottom: the runtime directory is locked; the agent answers,
+// and what it already holds has been taken over; then the sockets listen, so that no client ever
+// sees a daemon that does not know yet what is resident.
+//
+// Externally synchronised, but for IsAlive.
+class Daemon {
+ public:
+  // Serves when it returns. INVALID_ARGUMENT and NOT_FOUND for what the configuration should say
+  // differently; FAILED_PRECONDITION when another modeld serves this runtime directory; UNAVAILABLE
+  // when the agent does not come up.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(const Config& config);
+  // Stop(), if nobody did.
+  ~Daemon();
+
+  // No new leases, loads cancelled, holders told and waited for, `stop_timeout` at most; then
+  // everything ends, the agent too. Blocks. Once.
+  void Stop();
+
+  // Has the manager answered since the last call? The first call says yes. For watchdogs: call it
+  // at intervals in which it must.
+  bool IsAlive();
+
+ private:
+  Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes);
+
+  absl::Status StartAgent();
+  absl::Status BringUp(std::optional<gid_t> socket_group);
+  absl::StatusOr<rpc::InspectResult> Inspect(const std::string& reference);
+  v1::ParserSandbox Sandbox() const;
+  void TearDown(bool leave_agent_running);
+
+  const Config config_;
+  const RuntimeDir runtime_dir_;
+  // Outlives whatever posts the questions.
+  const std::shared_ptr<std::atomic<bool>> answered_ = std::make_shared<std::atomic<bool>>(true);
+
+  // In order of construction. TearDown stops what calls into the manager before the manager goes.
+  std::unique_ptr<base::ThreadTimer> timer_;
+  base::ThreadPool resolve_pool_;
+  base::ThreadPool plan_pool_;
+  base::ThreadPool inspect_pool_;
+  reference::Resolver resolver_;
+  supervisor::Catalog catalog_;
+  residency::Manager manager_;
+  EventLogger event_logger_;
+  std::optional<supervisor::AgentSupervisor> host_agent_;  // never empty
+  std::unique_ptr<rpc::Server> server_;
+  bool down_ = false;
+};
+
+}  // namespace modeld::app

@@ -1,0 +1,163 @@
+#include "app/logging.h"
+
+#include <errno.h>
+#include <spdlog/async.h>
+#include <spdlog/sinks/base_sink.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/time.h"
+#include "wire/text.h"
+
+namespace modeld::app {
+namespace {
+
+constexpr size_t kQueueLines = 8192;
+// A text that begins so has been formatted already.
+constexpr std::string_view kFormatted = "msg=";
+
+struct Level {
+  LogLevel level;
+  std::string_view name;
+  std::string_view journal_prefix;  // sd-daemon(3)
+  spdlog::level::level_enum spdlog;
+};
+
+constexpr Level kLevels[] = {
+    {LogLevel::kDebug, "debug", "<7>", spdlog::level::debug},
+    {LogLevel::kInfo, "info", "<6>", spdlog::level::info},
+    {LogLevel::kWarn, "warn", "<4>", spdlog::level::warn},
+    {LogLevel::kError, "error", "<3>", spdlog::level::err},
+};
+
+const Level& LevelOf(LogLevel level) { return kLevels[static_cast<size_t>(level)]; }
+
+LogLevel FromSpdlog(spdlog::level::level_enum level) {
+  if (level <= spdlog::level::debug) return LogLevel::kDebug;
+  if (level == spdlog::level::info) return LogLevel::kInfo;
+  return level == spdlog::level::warn ? LogLevel::kWarn : LogLevel::kError;
+}
+
+void AppendQuoted(std::string_view text, std::string& line) {
+  line += '"';
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      line += '\\';
+      line += c;
+    } else if (c == '\n') {
+      line += "\\n";
+    } else if (byte < 0x20 || byte == 0x7f) {
+      line += absl::StrFormat("\\x%02x", byte);
+    } else {
+      line += c;
+    }
+  }
+  line += '"';
+}
+
+bool IsPlain(std::string_view value) {
+  if (value.empty()) return false;
+  for (const char c : value) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte <= 0x20 || byte == 0x7f || c == '"' || c == '=' || c == '\\') return false;
+  }
+  return true;
+}
+
+std::string FormatFields(const LogFields& fields) {
+  std::string text;
+  for (const auto& [key, value] : fields) {
+    text += wire::StrCat(" ", key, "=");
+    if (IsPlain(value)) {
+      text += value;
+    } else {
+      AppendQuoted(value, text);
+    }
+  }
+  return text;
+}
+
+// `msg="..." key=value ...`
+std::string Format(std::string_view message, const LogFields& fields) {
+  std::string text(kFormatted);
+  AppendQuoted(message, text);
+  return text + FormatFields(fields);
+}
+
+std::string Line(LogStyle style, LogLevel level, std::chrono::system_clock::time_point time,
+                 std::string_view formatted) {
+  if (style == LogStyle::kJournal) return wire::StrCat(LevelOf(level).journal_prefix, formatted);
+  return wire::StrCat(
+      "time=",
+      absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(time), absl::UTCTimeZone()),
+      " level=", LevelOf(level).name, " ", formatted);
+}
+
+class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
+ public:
+  explicit StderrSink(LogStyle style) : style_(style) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    const std::string_view payload(message.payload.data(), message.payload.size());
+    std::string line =
+        Line(style_, FromSpdlog(message.level), message.time,
+             payload.starts_with(kFormatted) ? std::string(payload) : Format(payload, {}));
+    std::replace(line.begin(), line.end(), '\n', ' ');
+    line += '\n';
+    // One write, so that lines of several processes do not mix. A stderr that is gone loses its
+    // lines.
+    for (size_t done = 0; done < line.size();) {
+      const ssize_t count = ::write(STDERR_FILENO, line.data() + done, line.size() - done);
+      if (count < 0 && errno == EINTR) continue;
+      if (count <= 0) return;
+      done += static_cast<size_t>(count);
+    }
+  }
+  void flush_() override {}
+
+  const LogStyle style_;
+};
+
+}  // namespace
+
+std::string FormatLogLine(LogStyle style, LogLevel level,
+                          std::chrono::system_clock::time_point time, std::string_view message,
+                          const LogFields& fields) {
+  return Line(style, level, time, Format(message, fields));
+}
+
+LogStyle StyleOfStderr(const Surroundings& surroundings) {
+  const auto stream = surroundings.Variable("JOURNAL_STREAM");
+  struct stat status;
+  if (!stream || ::fstat(STDERR_FILENO, &status) != 0) return LogStyle::kPlain;
+  const std::string here = wire::StrCat(status.st_dev, ":", status.st_ino);
+  return *stream == here ? LogStyle::kJournal : LogStyle::kPlain;
+}
+
+Logging::Logging(LogLevel level, LogStyle style) {
+  spdlog::init_thread_pool(kQueueLines, 1);
+  auto logger = std::make_shared<spdlog::async_logger>(
+      "modeld", std::make_shared<StderrSink>(style), spdlog::thread_pool(),
+      spdlog::async_overflow_policy::overrun_oldest);
+  logger->set_level(LevelOf(level).spdlog);
+  spdlog::set_default_logger(std::move(logger));
+}
+
+Logging::~Logging() { spdlog::shutdown(); }
+
+void Log(LogLevel level, std::string_view message, const LogFields& fields) {
+  spdlog::logger* const logger = spdlog::default_logger_raw();
+  if (logger == nullptr || !logger->should_log(LevelOf(level).spdlog)) return;
+  const std::string text = Format(message, fields);
+  logger->log(LevelOf(level).spdlog, spdlog::string_view_t(text.data(), text.size()));
+}
+
+}  // namespace modeld::app

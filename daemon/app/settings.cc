@@ -1,0 +1,284 @@
+#include "app/settings.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "wire/text.h"
+
+namespace modeld::app {
+namespace {
+
+constexpr Setting kSettings[] = {
+    {"runtime_dir", "--runtime-dir", SettingKind::kDirectory, &Config::runtime_dir,
+     "\"/run/modeld\"",
+     "Where the sockets are: modeld.sock, attach.sock, admin.sock. Made with mode 0750 if it is "
+     "not\n"
+     "there. Default: /run/modeld as root, else $XDG_RUNTIME_DIR/modeld."},
+    {"state_dir", "--state-dir", SettingKind::kDirectory, &Config::state_dir, "\"\"",
+     "Where modeld keeps what shall outlive a reboot. Empty: nothing is kept."},
+    {"roots", "--root", SettingKind::kDirectories, &Config::roots, "[]",
+     "Directories under which checkpoints may lie; nothing else is ever opened. A relative "
+     "reference\n"
+     "is looked up in each, in this order. Whoever may open modeld.sock may read what lies here.\n"
+     "Default: none as root, else ~/.cache/huggingface/hub if it exists."},
+    {"host_capacity", "--host-capacity", SettingKind::kCapacity, &Config::host_capacity, "\"75%\"",
+     "How much host memory residencies may take: a size (\"12GiB\") or a part of the memory that "
+     "the\n"
+     "machine, or the cgroup that modeld runs in, has."},
+    {"allow_uids", "", SettingKind::kIds, &Config::allow_uids, "[]",
+     "Users (numbers) whose processes may connect to modeld.sock and attach.sock; root and "
+     "modeld's\n"
+     "own user always may. With allow_uids and allow_gids both empty: whoever the permissions of\n"
+     "the sockets let in."},
+    {"allow_gids", "", SettingKind::kIds, &Config::allow_gids, "[]",
+     "Groups (numbers) whose members may connect, as allow_uids."},
+    {"socket_group", "", SettingKind::kWord, &Config::socket_group, "\"\"",
+     "Group (name or number) that the runtime directory, modeld.sock and attach.sock belong to, "
+     "so\n"
+     "that its members can reach them. Empty: the group that modeld runs with."},
+    {"log_level", "", SettingKind::kLogLevel, &Config::log_level, "\"info\"",
+     "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\"."},
+    {"stop_timeout", "", SettingKind::kDuration, &Config::stop_timeout, "\"5s\"",
+     "How long a stopping modeld waits for holders to let go before it leaves."},
+    {"agent_grace", "", SettingKind::kDuration, &Config::agent_grace, "\"1min\"",
+     "How long an agent keeps its memory when its modeld has died, for the next one to take over."},
+};
+
+constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
+
+// As a TOML basic string.
+std::string Quoted(std::string_view text) {
+  std::string quoted = "\"";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (c == '"' || c == '\\') {
+      quoted += '\\';
+      quoted += c;
+    } else if (byte < 0x20 || byte == 0x7f) {
+      quoted += absl::StrFormat("\\u%04x", byte);
+    } else {
+      quoted += c;
+    }
+  }
+  return quoted + "\"";
+}
+
+absl::Status Wrong(const Setting& setting, const RawValue& value, std::string_view why) {
+  return absl::InvalidArgumentError(wire::StrCat(value.origin, ": ", setting.name, ": ", why));
+}
+
+// Kinds whose items may be written as TOML integers.
+bool TakesNumbers(SettingKind kind) {
+  return kind == SettingKind::kIds || kind == SettingKind::kCapacity || kind == SettingKind::kWord;
+}
+
+bool IsList(SettingKind kind) {
+  return kind == SettingKind::kDirectories || kind == SettingKind::kIds;
+}
+
+absl::Status CheckShape(const Setting& setting, const RawValue& value) {
+  if (value.is_list != IsList(setting.kind)) {
+    return Wrong(setting, value,
+                 wire::StrCat(value.is_list ? "is a list; write one value" : "must be a list",
+                              ", such as ", setting.default_text));
+  }
+  for (const RawValue::Item& item : value.items) {
+    if (item.is_number && !TakesNumbers(setting.kind)) {
+      return Wrong(setting, value,
+                   wire::StrCat("must be text, such as ",
+                                IsList(setting.kind) ? "[\"/models\"]" : setting.default_text));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckDirectory(const Setting& setting, const RawValue& value,
+                            const std::string& path) {
+  if (path.empty() && setting.kind == SettingKind::kDirectory) return absl::OkStatus();
+  if (path.empty()) return Wrong(setting, value, "an empty path names no directory");
+  if (path.find('\0') != std::string::npos) return Wrong(setting, value, "holds a NUL byte");
+  if (path.front() != '/') {
+    return Wrong(setting, value,
+                 wire::StrCat(Quoted(path), " is relative; write an absolute path"));
+  }
+  return absl::OkStatus();
+}
+
+// `/a//b/` -> `/a/b`
+std::string Trimmed(std::string path) {
+  path.erase(
+      std::unique(path.begin(), path.end(), [](char a, char b) { return a == '/' && b == '/'; }),
+      path.end());
+  if (path.size() > 1 && path.back() == '/') path.pop_back();
+  return path;
+}
+
+// One overload per type of member.
+struct Parser {
+  const Setting& setting;
+  const RawValue& value;
+  Config& config;
+
+  const std::string& only() const { return value.items.front().text; }
+
+  absl::Status operator()(std::string Config::*member) const {
+    if (setting.kind == SettingKind::kDirectory) {
+      if (auto status = CheckDirectory(setting, value, only()); !status.ok()) return status;
+      config.*member = Trimmed(only());
+    } else {
+      config.*member = only();
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(std::vector<std::string> Config::*member) const {
+    std::vector<std::string> paths;
+    for (const RawValue::Item& item : value.items) {
+      if (auto status = CheckDirectory(setting, value, item.text); !status.ok()) return status;
+      paths.push_back(Trimmed(item.text));
+    }
+    config.*member = std::move(paths);
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(std::vector<uint32_t> Config::*member) const {
+    std::vector<uint32_t> ids;
+    for (const RawValue::Item& item : value.items) {
+      uint32_t id = 0;
+      // The highest is (uid_t)-1: nobody has it, and the kernel takes it for "no change".
+      if (!absl::SimpleAtoi(item.text, &id) || id == ~uint32_t{0}) {
+        return Wrong(
+            setting, value,
+            wire::StrCat(Quoted(item.text), " is not a user's or group's number; `id` shows them"));
+      }
+      ids.push_back(id);
+    }
+    config.*member = std::move(ids);
+    return absl::OkStatus();
+  }
+
+  absl::Status operator()(Capacity Config::*member) const {
+    return Take(ParseCapacity(only()), config.*member);
+  }
+
+  absl::Status operator()(base::Duration Config::*member) const {
+    return Take(ParseDuration(only()), config.*member);
+  }
+
+  absl::Status operator()(LogLevel Config::*member) const {
+    const auto level = std::ranges::find(kLevels, only());
+    if (level == std::end(kLevels)) {
+      return Wrong(setting, value,
+                   wire::StrCat(Quoted(only()), " is none of: ",
+                                absl::StrJoin(kLevels, ", ",
+                                              [](std::string* out, std::string_view level_name) {
+                                                out->append(level_name);
+                                              })));
+    }
+    config.*member = static_cast<LogLevel>(level - std::begin(kLevels));
+    return absl::OkStatus();
+  }
+
+  template <class T>
+  absl::Status Take(absl::StatusOr<T> parsed, T& to) const {
+    if (!parsed.ok()) return Wrong(setting, value, wire::ToStd(parsed.status().message()));
+    to = *std::move(parsed);
+    return absl::OkStatus();
+  }
+};
+
+struct Printer {
+  const Config& config;
+
+  std::string operator()(std::string Config::*member) const { return Quoted(config.*member); }
+  std::string operator()(std::vector<std::string> Config::*member) const {
+    return wire::StrCat(
+        "[",
+        absl::StrJoin(config.*member, ", ",
+                      [](std::string* out, const std::string& path) { out->append(Quoted(path)); }),
+        "]");
+  }
+  std::string operator()(std::vector<uint32_t> Config::*member) const {
+    return wire::StrCat("[", absl::StrJoin(config.*member, ", "), "]");
+  }
+  std::string operator()(Capacity Config::*member) const {
+    return Quoted(CapacityText(config.*member));
+  }
+  std::string operator()(base::Duration Config::*member) const {
+    return Quoted(DurationText(config.*member));
+  }
+  std::string operator()(LogLevel Config::*member) const {
+    return Quoted(kLevels[static_cast<size_t>(config.*member)]);
+  }
+};
+
+// Levenshtein's.
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); ++j) {
+      const size_t above = row[j];
+      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
+      diagonal = above;
+    }
+  }
+  return row.back();
+}
+
+}  // namespace
+
+std::span<const Setting> Settings() { return kSettings; }
+
+const Setting* FindSetting(std::string_view name) {
+  const Setting* const setting = std::ranges::find(kSettings, name, &Setting::name);
+  return setting != std::end(kSettings) ? setting : nullptr;
+}
+
+std::string EnvironmentName(const Setting& setting) {
+  return wire::StrCat("MODELD_", absl::AsciiStrToUpper(wire::ToAbsl(setting.name)));
+}
+
+std::string_view NearestSetting(std::string_view name) {
+  std::string_view nearest;
+  size_t least = name.size() / 2 + 1;  // farther is another word
+  for (const Setting& setting : kSettings) {
+    const size_t distance = EditDistance(name, setting.name);
+    if (distance < least) {
+      least = distance;
+      nearest = setting.name;
+    }
+  }
+  return nearest;
+}
+
+absl::Status Assign(const Setting& setting, const RawValue& value, Config& config) {
+  if (auto status = CheckShape(setting, value); !status.ok()) return status;
+  return std::visit(Parser{setting, value, config}, setting.member);
+}
+
+RawValue SplitVariable(const Setting& setting, std::string_view text) {
+  RawValue value{.items = {}, .is_list = IsList(setting.kind), .origin = EnvironmentName(setting)};
+  if (!value.is_list) {
+    value.items.push_back({std::string(text)});
+    return value;
+  }
+  const char separator = setting.kind == SettingKind::kDirectories ? ':' : ',';
+  for (const absl::string_view item :
+       absl::StrSplit(wire::ToAbsl(text), separator, absl::SkipWhitespace())) {
+    value.items.push_back({std::string(wire::ToStd(absl::StripAsciiWhitespace(item)))});
+  }
+  return value;
+}
+
+std::string TomlText(const Setting& setting, const Config& config) {
+  return std::visit(Printer{config}, setting.member);
+}
+
+}  // namespace modeld::app

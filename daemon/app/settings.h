@@ -1,0 +1,50 @@
+// The settings as a table: one line each drives the file, the environment, the checks,
+// `--dump-config`, and deploy/config/modeld.toml.
+
+#pragma once
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "app/config.h"
+
+namespace modeld::app {
+
+enum class SettingKind { kDirectory, kDirectories, kIds, kWord, kCapacity, kDuration, kLogLevel };
+
+struct Setting {
+  std::string_view name;  // in the file; MODELD_<NAME> in the environment
+  std::string_view flag;  // empty: none
+  SettingKind kind;
+  std::variant<std::string Config::*, std::vector<std::string> Config::*,
+               std::vector<uint32_t> Config::*, Capacity Config::*, base::Duration Config::*,
+               LogLevel Config::*>
+      member;
+  std::string_view default_text;  // as TOML, where documentation shows it
+  std::string_view help;          // lines
+};
+
+std::span<const Setting> Settings();
+const Setting* FindSetting(std::string_view name);
+
+// `MODELD_HOST_CAPACITY`
+std::string EnvironmentName(const Setting& setting);
+
+// The setting's name that is most like `name`; empty if none is.
+std::string_view NearestSetting(std::string_view name);
+
+// Checks what was written and puts it into `config`. INVALID_ARGUMENT names origin and setting.
+absl::Status Assign(const Setting& setting, const RawValue& value, Config& config);
+
+// What an environment variable holds: lists of directories are separated by colons, lists of ids by
+// commas.
+RawValue SplitVariable(const Setting& setting, std::string_view text);
+
+// The value as TOML: `["/models"]`.
+std::string TomlText(const Setting& setting, const Config& config);
+
+}  // namespace modeld::app

@@ -1,0 +1,33 @@
+// modeld.v1.AdminService: what operators call.
+
+#pragma once
+
+#include "modeld/v1/admin_service.grpc.pb.h"
+#include "rpc/open_calls.h"
+#include "rpc/service_deps.h"
+
+namespace modeld::rpc {
+
+// Never blocks a thread of gRPC. It outlives the server.
+class AdminService final : public v1::AdminService::CallbackService {
+ public:
+  // `preloads` counts the Preload calls; both outlive the service.
+  AdminService(const ServiceDeps& deps, OpenCalls& preloads) : deps_(deps), preloads_(preloads) {}
+
+  grpc::ServerWriteReactor<v1::PreloadUpdate>* Preload(grpc::CallbackServerContext* context,
+                                                       const v1::PreloadRequest* request) override;
+  grpc::ServerUnaryReactor* Evict(grpc::CallbackServerContext* context,
+                                  const v1::EvictRequest* request,
+                                  v1::EvictResponse* response) override;
+  grpc::ServerUnaryReactor* Pin(grpc::CallbackServerContext* context, const v1::PinRequest* request,
+                                v1::PinResponse* response) override;
+  grpc::ServerUnaryReactor* Unpin(grpc::CallbackServerContext* context,
+                                  const v1::UnpinRequest* request,
+                                  v1::UnpinResponse* response) override;
+
+ private:
+  const ServiceDeps& deps_;
+  OpenCalls& preloads_;
+};
+
+}  // namespace modeld::rpc

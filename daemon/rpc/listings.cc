@@ -1,0 +1,129 @@
+#include "rpc/listings.h"
+
+#include <unistd.h>
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "rpc/convert.h"
+#include "rpc/process_limits.h"
+#include "rpc/protocol.h"
+#include "rpc/validate.h"
+
+namespace modeld::rpc {
+namespace {
+
+using residency::ResidencyInfo;
+using residency::Snapshot;
+
+// Fills in the response and finishes the call with OK, unless its client is gone.
+template <class Filler>
+void Answer(UnaryCall& call, Filler fill) {
+  if (!call.Claim()) return;
+  fill();
+  call.Finish(grpc::Status::OK);
+}
+
+// Answers with what `fill` makes of the residency and of everybody's leases, or with why there is
+// none.
+template <class Filler>
+void FindThenAnswer(const ServiceDeps& deps, const std::string& selector, const UnaryCallPtr& call,
+                    Filler fill) {
+  if (const absl::Status status = CheckSelector(selector); !status.ok()) {
+    call->Refuse(status);
+    return;
+  }
+  deps.manager.Find(selector, [&manager = deps.manager, call,
+                               fill](absl::StatusOr<ResidencyInfo> found) {
+    if (!found.ok()) {
+      call->Refuse(found.status());
+      return;
+    }
+    manager.GetSnapshot(false, [found = *std::move(found), call, fill](const Snapshot& snapshot) {
+      Answer(*call, [&] { fill(found, snapshot.leases); });
+    });
+  });
+}
+
+void AddLeasesOf(const ResidencyInfo& residency, const std::vector<residency::LeaseInfo>& leases,
+                 google::protobuf::RepeatedPtrField<v1::Lease>& to) {
+  for (const residency::LeaseInfo& lease : leases) {
+    if (lease.residency_id == residency.id) Fill(lease, *to.Add());
+  }
+}
+
+}  // namespace
+
+void List(const ServiceDeps& deps, const v1::ListResidenciesRequest& request,
+          v1::ListResidenciesResponse* response, const UnaryCallPtr& call) {
+  deps.manager.GetSnapshot(request.include_ended(), [response, call](const Snapshot& snapshot) {
+    Answer(*call, [&] {
+      for (const ResidencyInfo& residency : snapshot.residencies) {
+        Fill(residency, *response->add_residencies());
+      }
+    });
+  });
+}
+
+void List(const ServiceDeps& deps, const v1::ListLeasesRequest& request,
+          v1::ListLeasesResponse* response, const UnaryCallPtr& call) {
+  if (!request.selector().empty()) {
+    FindThenAnswer(deps, request.selector(), call,
+                   [response](const ResidencyInfo& residency, const auto& leases) {
+                     AddLeasesOf(residency, leases, *response->mutable_leases());
+                   });
+    return;
+  }
+  deps.manager.GetSnapshot(false, [response, call](const Snapshot& snapshot) {
+    Answer(*call, [&] {
+      for (const residency::LeaseInfo& lease : snapshot.leases) {
+        Fill(lease, *response->add_leases());
+      }
+    });
+  });
+}
+
+void List(const ServiceDeps& deps, const v1::ListDevicesRequest& request,
+          v1::ListDevicesResponse* response, const UnaryCallPtr& call) {
+  deps.manager.GetSnapshot(false,
+                           [response, call, sandbox = deps.sandbox()](const Snapshot& snapshot) {
+                             Answer(*call, [&] {
+                               *response->mutable_parser_sandbox() = sandbox;
+                               for (const residency::DeviceInfo& device : snapshot.devices) {
+                                 Fill(device, *response->add_devices());
+                               }
+                             });
+                           });
+}
+
+void Get(const ServiceDeps& deps, const v1::GetResidencyRequest& request,
+         v1::GetResidencyResponse* response, const UnaryCallPtr& call) {
+  FindThenAnswer(deps, request.selector(), call,
+                 [response](const ResidencyInfo& residency, const auto& leases) {
+                   Fill(residency, *response->mutable_residency());
+                   AddLeasesOf(residency, leases, *response->mutable_leases());
+                 });
+}
+
+void Get(const ServiceDeps& deps, const v1::GetServerInfoRequest& request,
+         v1::GetServerInfoResponse* response, const UnaryCallPtr& call) {
+  deps.manager.GetSnapshot(false, [&facts = deps.facts, &sessions = deps.sessions, response,
+                                   call](const Snapshot& snapshot) {
+    Answer(*call, [&] {
+      response->set_version(facts.version);
+      response->set_protocol_version(kProtocolVersion);
+      response->set_pid(::getpid());
+      Fill(facts.start_time, *response->mutable_start_time());
+      response->set_runtime_dir(facts.runtime_dir);
+      for (const std::string& root : facts.roots) response->add_roots(root);
+      response->set_residency_count(static_cast<uint32_t>(snapshot.residencies.size()));
+      response->set_lease_count(static_cast<uint32_t>(snapshot.leases.size()));
+      response->set_session_count(static_cast<uint32_t>(sessions.size()));
+      response->set_open_fds(CountOpenFds());
+      response->set_fd_limit(FdLimit());
+    });
+  });
+}
+
+}  // namespace modeld::rpc

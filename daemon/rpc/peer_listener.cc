@@ -1,0 +1,116 @@
+#include "rpc/peer_listener.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace modeld::rpc {
+namespace {
+
+constexpr int kRestMilliseconds = 100;
+// Between two looks at whether to stop.
+constexpr int kBatch = 64;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<PeerListener>> PeerListener::Start(base::UnixListener listener,
+                                                                  PeerPolicy policy,
+                                                                  const base::Clock& clock,
+                                                                  Handler admitted,
+                                                                  Handler refused) {
+  wire::UniqueFd wake(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!wake.valid()) return absl::ErrnoToStatus(errno, "cannot create an eventfd");
+  std::unique_ptr<PeerListener> result(new PeerListener(std::move(listener), std::move(policy),
+                                                        clock, std::move(admitted),
+                                                        std::move(refused), std::move(wake)));
+  result->thread_ = std::thread([listener = result.get()] { listener->Run(); });
+  return result;
+}
+
+PeerListener::PeerListener(base::UnixListener listener, PeerPolicy policy, const base::Clock& clock,
+                           Handler admitted, Handler refused, wire::UniqueFd wake)
+    : listener_(std::move(listener)),
+      policy_(std::move(policy)),
+      admitted_(std::move(admitted)),
+      refused_(std::move(refused)),
+      wake_(std::move(wake)),
+      refusal_log_(clock),
+      error_log_(clock) {}
+
+PeerListener::~PeerListener() { Stop(); }
+
+void PeerListener::Stop() {
+  if (!thread_.joinable()) return;
+  const uint64_t one = 1;
+  // An eventfd takes far more than one before it would block.
+  [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
+  thread_.join();
+  ::shutdown(listener_.fd(), SHUT_RDWR);
+  // Those that were in the backlog already: closed, not left waiting.
+  while (true) {
+    const absl::StatusOr<std::optional<wire::UniqueFd>> connection = listener_.Accept();
+    if (!connection.ok() || !connection->has_value()) return;
+  }
+}
+
+void PeerListener::Run() {
+  bool resting = false;
+  while (true) {
+    pollfd polled[] = {{.fd = wake_.get(), .events = POLLIN, .revents = 0},
+                       {.fd = resting ? -1 : listener_.fd(), .events = POLLIN, .revents = 0}};
+    const int ready = ::poll(polled, std::size(polled), resting ? kRestMilliseconds : -1);
+    if (ready < 0 && errno != EINTR) {
+      // Nothing but a shortage of kernel memory is left here.
+      resting = true;
+      continue;
+    }
+    if (polled[0].revents != 0) return;
+    resting = false;
+    if (polled[1].revents != 0) resting = !AcceptSome();
+  }
+}
+
+bool PeerListener::AcceptSome() {
+  for (int i = 0; i < kBatch; ++i) {
+    absl::StatusOr<std::optional<wire::UniqueFd>> connection = listener_.Accept();
+    if (!connection.ok()) {
+      if (error_log_.Allows(0)) {
+        spdlog::warn("{}; resting", std::string(connection.status().message()));
+      }
+      return false;
+    }
+    if (!connection->has_value()) return true;
+    Serve(**std::move(connection));
+  }
+  return true;
+}
+
+void PeerListener::Serve(wire::UniqueFd connection) {
+  const int flags = ::fcntl(connection.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(connection.get(), F_SETFL, flags | O_NONBLOCK) != 0) return;
+  const absl::StatusOr<wire::PeerCredentials> peer = wire::GetPeerCredentials(connection.get());
+  if (!peer.ok()) return;
+  const std::vector<gid_t> groups =
+      policy_.allow_gids.empty() ? std::vector<gid_t>() : PeerGroups(connection.get());
+  if (policy_.Admits(*peer, groups)) {
+    admitted_(std::move(connection), *peer);
+    return;
+  }
+  if (refusal_log_.Allows(peer->uid)) {
+    spdlog::warn(
+        "refused process {} of uid {} gid {} on {}: neither is in allow_uids or allow_gids",
+        peer->pid, peer->uid, peer->gid, listener_.path());
+  }
+  if (refused_) refused_(std::move(connection), *peer);
+}
+
+}  // namespace modeld::rpc

@@ -1,0 +1,64 @@
+// Accepts connections on a Unix socket and lets in only the peers that a policy admits.
+
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <thread>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/unix_listener.h"
+#include "rpc/log_throttle.h"
+#include "rpc/peer_policy.h"
+#include "wire/framed_socket.h"
+#include "wire/unique_fd.h"
+
+namespace modeld::rpc {
+
+// Owns the socket and one thread. Who a peer is comes from the kernel (SO_PEERCRED), before anybody
+// reads a byte that it sent. Refused peers are logged once per uid and minute.
+//
+// When the process is out of descriptors, the listener rests for a moment: the connections wait in
+// the backlog.
+class PeerListener {
+ public:
+  // Called on the listener's thread, one connection at a time: must not block. The descriptor is
+  // non-blocking, CLOEXEC.
+  using Handler = std::function<void(wire::UniqueFd, const wire::PeerCredentials&)>;
+
+  // Starts to accept. `refused` may be empty: then a refused connection is just closed. `clock`
+  // outlives the listener. RESOURCE_EXHAUSTED when a descriptor cannot be had.
+  static absl::StatusOr<std::unique_ptr<PeerListener>> Start(base::UnixListener listener,
+                                                             PeerPolicy policy,
+                                                             const base::Clock& clock,
+                                                             Handler admitted, Handler refused);
+  // Stop(), then gives the path up.
+  ~PeerListener();
+
+  // Whoever connects from now on gets ECONNREFUSED; no handler runs after it returns. The path and
+  // its lock stay until the listener dies, so that no second daemon moves in beside one that still
+  // drains. Idempotent.
+  void Stop();
+
+ private:
+  PeerListener(base::UnixListener listener, PeerPolicy policy, const base::Clock& clock,
+               Handler admitted, Handler refused, wire::UniqueFd wake);
+
+  void Run();
+  // False: rest before asking again.
+  bool AcceptSome();
+  void Serve(wire::UniqueFd connection);
+
+  base::UnixListener listener_;
+  const PeerPolicy policy_;
+  const Handler admitted_;
+  const Handler refused_;
+  const wire::UniqueFd wake_;  // eventfd: readable once Stop was called
+  LogThrottle refusal_log_;
+  LogThrottle error_log_;
+  std::thread thread_;
+};
+
+}  // namespace modeld::rpc

@@ -1,0 +1,125 @@
+#include "rpc/server.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/unix_listener.h"
+#include "wire/text.h"
+
+namespace modeld::rpc {
+namespace {
+
+// Operators, and the tools they leave running.
+constexpr size_t kMaxAdminConnections = 256;
+
+absl::StatusOr<base::UnixListener> BindFor(const ServerOptions& options, std::string_view name,
+                                           mode_t mode, std::optional<gid_t> group) {
+  const std::string path = wire::StrCat(options.runtime_dir, "/", name);
+  absl::StatusOr<base::UnixListener> listener = base::UnixListener::Bind(path, mode);
+  if (listener.ok() && group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot give ", path, " to group ", *group));
+  }
+  return listener;
+}
+
+}  // namespace
+
+// Bound together before anything else, so that a second daemon finds out before it has done any
+// harm.
+struct Server::Sockets {
+  base::UnixListener modeld;
+  base::UnixListener attach;
+  base::UnixListener admin;
+};
+
+absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
+                                                      const ServerDeps& deps) {
+  auto modeld = BindFor(options, "modeld.sock", 0660, options.socket_group);
+  if (!modeld.ok()) return modeld.status();
+  auto attach = BindFor(options, "attach.sock", 0660, options.socket_group);
+  if (!attach.ok()) return attach.status();
+  auto admin = BindFor(options, "admin.sock", 0600, std::nullopt);
+  if (!admin.ok()) return admin.status();
+
+  std::unique_ptr<Server> server(new Server(options, deps));
+  if (absl::Status status =
+          server->Open({*std::move(modeld), *std::move(attach), *std::move(admin)}, options);
+      !status.ok()) {
+    return status;
+  }
+  return server;
+}
+
+Server::Server(const ServerOptions& options, const ServerDeps& deps)
+    : sessions_(options.max_sessions),
+      deps_{.manager = deps.manager,
+            .sessions = sessions_,
+            .executor = deps.executor,
+            .clock = deps.clock,
+            .inspect = deps.inspect,
+            .sandbox = deps.sandbox,
+            .facts = {.version = options.version,
+                      .runtime_dir = options.runtime_dir,
+                      .roots = options.roots,
+                      .start_time = deps.clock.WallNow()}},
+      public_service_(deps_, calls_),
+      admin_read_service_(deps_, calls_),
+      admin_service_(deps_, calls_) {}
+
+absl::Status Server::Open(Sockets sockets, const ServerOptions& options) {
+  auto attach = AttachServer::Start(deps_.manager, sessions_, deps_.clock, options.version);
+  if (!attach.ok()) return attach.status();
+  attach_ = *std::move(attach);
+
+  auto attach_listener = PeerListener::Start(
+      std::move(sockets.attach), options.peers, deps_.clock,
+      [attach = attach_.get()](wire::UniqueFd fd, const wire::PeerCredentials& peer) {
+        attach->Admit(std::move(fd), peer);
+      },
+      AttachServer::Refuse);
+  if (!attach_listener.ok()) return attach_listener.status();
+  attach_listener_ = *std::move(attach_listener);
+
+  auto public_server = GrpcServer::Start(
+      std::move(sockets.modeld),
+      {.policy = options.peers, .max_connections = options.max_connections, .reflection = false},
+      {&public_service_}, deps_.clock);
+  if (!public_server.ok()) return public_server.status();
+  public_server_ = *std::move(public_server);
+
+  auto admin_server =
+      GrpcServer::Start(std::move(sockets.admin),
+                        {.policy = {}, .max_connections = kMaxAdminConnections, .reflection = true},
+                        {&admin_service_, &admin_read_service_}, deps_.clock);
+  if (!admin_server.ok()) return admin_server.status();
+  admin_server_ = *std::move(admin_server);
+  return absl::OkStatus();
+}
+
+Server::~Server() { Shutdown(base::Duration::zero()); }
+
+void Server::SetServing(bool serving) {
+  public_server_->SetServing(serving);
+  admin_server_->SetServing(serving);
+}
+
+void Server::Shutdown(base::Duration grace) {
+  // Start may have failed half way.
+  if (attach_listener_) attach_listener_->Stop();
+  for (GrpcServer* server : {public_server_.get(), admin_server_.get()}) {
+    if (server == nullptr) continue;
+    server->SetServing(false);
+    server->StopAccepting();
+  }
+  calls_.WaitForNone(std::chrono::steady_clock::now() + grace);
+  if (public_server_) public_server_->Shutdown();
+  if (admin_server_) admin_server_->Shutdown();
+  // Last: as long as a lease is held, its descriptors can be asked for.
+  if (attach_) attach_->Stop();
+}
+
+}  // namespace modeld::rpc
