@@ -1,0 +1,89 @@
+// libmodeld: map model weights that a modeld on this machine keeps in memory once.
+//
+//   auto client = modeld::Client::Connect();
+//   auto model = client->Acquire({.reference = "/models/backbone.safetensors"});
+//   modeld::TensorView w = model->at("encoder.layer.0.weight");
+//
+// Errors are modeld::Error. No type of gRPC, Protobuf or Abseil appears here.
+
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "modeld/error.h"
+#include "modeld/export.h"
+#include "modeld/model.h"
+
+namespace modeld {
+
+// Names one copy of one model. Equal specs in one process are one Model and one lease.
+struct ModelSpec {
+  // What a config says: an absolute path, a `file://` URI, a path relative to one of the daemon's
+  // roots.
+  std::string reference;
+  // `host`. Empty means `host`.
+  std::string device = {};
+  // Empty: shared. A name gives a separate copy on purpose.
+  std::string instance = {};
+  // A copy that nobody else gets. Each Acquire then makes a new one.
+  bool private_copy = false;
+
+  bool operator==(const ModelSpec&) const = default;
+  // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14
+  auto operator<=>(const ModelSpec&) const = default;
+};
+
+struct Progress {
+  enum class Phase { kPlanning, kWaiting, kLoading };
+  Phase phase;
+  std::uint64_t bytes_done;
+  std::uint64_t bytes_total;
+};
+
+struct AcquireOptions {
+  // How long to wait until the tensors are usable; absent: as long as it takes. Past it:
+  // kDeadlineExceeded.
+  std::optional<std::chrono::nanoseconds> timeout = {};
+  // Shown against the lease: world/stage/pipeline/graph/node. Empty: $MODELD_SCOPE.
+  std::string scope = {};
+  // Called while the model loads, on the thread that waits in Acquire. An exception from it ends
+  // the wait and passes through.
+  std::function<void(const Progress&)> on_progress = {};
+};
+
+// A connection to one modeld. Thread-safe. Cheap to copy around as a shared_ptr; one per process
+// and endpoint is enough.
+class MODELD_EXPORT Client {
+ public:
+  // Connects and introduces itself. `endpoint` is `unix:///path/to/modeld.sock` or a path; empty:
+  // $MODELD_ENDPOINT, else /run/modeld/modeld.sock as root, else
+  // $XDG_RUNTIME_DIR/modeld/modeld.sock, whichever exists. Throws kUnavailable (no daemon there),
+  // kPermissionDenied (this user is not allowed), kInvalidArgument.
+  //
+  // After fork() a Client in the child is closed: its parent's sockets are gone from it, calls
+  // throw kFailedPrecondition. So does Connect in the child of a process that was connected (gRPC's
+  // threads do not survive fork): start such workers with spawn or forkserver, or connect in the
+  // children only.
+  static std::shared_ptr<Client> Connect(const std::string& endpoint = {});
+
+  // Waits until the model is resident, maps it and returns it; the lease is held until the last
+  // shared_ptr is gone. Reconnects by itself if the daemon restarts meanwhile, within the timeout
+  // (without one, for a minute). Throws what modeld refuses with (docs/errors.md),
+  // kDeadlineExceeded, kUnavailable.
+  //
+  // A spec that this process holds already gives the same Model at once, also if the file has
+  // changed since. Concurrent calls for one spec wait together, each for its own timeout.
+  virtual std::shared_ptr<const Model> Acquire(const ModelSpec& spec,
+                                               const AcquireOptions& options = {}) = 0;
+
+  virtual const std::string& endpoint() const = 0;
+
+  virtual ~Client() = default;
+};
+
+}  // namespace modeld

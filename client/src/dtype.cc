@@ -1,0 +1,14 @@
+#include "modeld/dtype.h"
+
+#include "wire/dtype.h"
+
+namespace modeld {
+
+// The public values are those of the tensor table.
+static_assert(static_cast<int>(DType::kBool) == static_cast<int>(wire::DType::kBool));
+static_assert(static_cast<int>(DType::kC64) == static_cast<int>(wire::DType::kC64));
+static_assert(static_cast<int>(DType::kF6E3M2) == static_cast<int>(wire::DType::kF6E3M2));
+
+std::string_view DTypeName(DType dtype) { return wire::DTypeName(static_cast<wire::DType>(dtype)); }
+
+}  // namespace modeld

@@ -1,0 +1,85 @@
+// Resident weights in LibTorch, without a copy: link modeld::torch.
+//
+//   auto model = modeld::Client::Connect()->Acquire({.reference = "backbone.safetensors"});
+//   at::Tensor w = modeld::AsTensor(model, "encoder.layer.0.weight");
+//   modeld::BindParameters(backbone, model);
+//
+// No LibTorch header is included here: a program includes <torch/torch.h> itself, or as little of
+// it as it needs.
+
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "modeld/model.h"
+
+namespace at {
+class Tensor;
+}
+namespace torch::nn {
+class Module;
+}
+namespace torch::jit {
+struct Module;
+}
+
+namespace modeld {
+
+// The tensor of that name as an at::Tensor over the resident memory: same bytes, same address, same
+// strides.
+//
+// Its storage holds `model`, so the lease lasts as long as this tensor, any view or slice of it, or
+// anything else that shares the storage. requires_grad is false. LibTorch has no read-only tensors:
+// an in-place operation on it kills the process (SIGSEGV); clone() what has to change.
+//
+// Throws Error: kNotFound when there is no such tensor, kInvalidArgument (FORMAT_UNSUPPORTED) when
+// this LibTorch has no such dtype, naming both.
+at::Tensor AsTensor(std::shared_ptr<const Model> model, std::string_view name);
+
+struct BindOptions {
+  // Prepended to a module's own names: `encoder.` finds `layer.weight` as `encoder.layer.weight`.
+  // Only tensors of the checkpoint that begin with it can be unexpected.
+  std::string prefix = {};
+  // Throw rather than bind a part: then nothing is bound unless everything fits.
+  bool strict = true;
+  // Share buffers too. A module writes to its buffers (running statistics, caches), so they are
+  // copied by default.
+  bool share_buffers = false;
+};
+
+// Names as the module spells them; those of `unexpected` as the checkpoint does. Sorted.
+struct BindReport {
+  struct Mismatch {
+    std::string name;
+    std::string why;  // `module has Float [384], checkpoint has Half [512]`
+  };
+
+  std::vector<std::string>
+      bound;  // parameters that now are the resident memory, and buffers if share_buffers
+  std::vector<std::string> copied;      // buffers that were filled from it
+  std::vector<std::string> missing;     // the module has it, the checkpoint does not
+  std::vector<std::string> unexpected;  // the checkpoint has it, the module does not
+  std::vector<Mismatch>
+      mismatched;  // both have it, with another shape, dtype or device; left alone
+
+  bool complete() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
+};
+
+// Makes the parameters of `module` and of its children the resident memory, by name. Shape and
+// dtype must be equal; each bound parameter gets requires_grad = false and frees the memory it had.
+// Optimizers and views made before it keep the old memory: bind first. A parameter registered under
+// several names (tied weights) needs only one of them to be in the checkpoint.
+//
+// With `strict`, throws Error (kInvalidArgument, FIELD_INVALID) that lists what does not fit.
+BindReport BindParameters(torch::nn::Module& module, std::shared_ptr<const Model> model,
+                          const BindOptions& options = {});
+
+// The same for a TorchScript module. REQUIRES: it has not been frozen or optimized for inference,
+// which makes constants of its parameters.
+BindReport BindParameters(torch::jit::Module& module, std::shared_ptr<const Model> model,
+                          const BindOptions& options = {});
+
+}  // namespace modeld
