@@ -1,0 +1,33 @@
+#include "modelctl/duration.h"
+
+#include <array>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+
+namespace modeld::modelctl {
+
+absl::StatusOr<std::chrono::nanoseconds> ParseDuration(const std::string& text) {
+  absl::Duration duration;
+  const absl::Duration limit = absl::Hours(100 * 365 * 24);
+  if (!absl::ParseDuration(text, &duration) || duration > limit) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", text, "\" is not a duration: write 500ms, 10s or 2m"));
+  }
+  if (duration < absl::Nanoseconds(1)) {
+    return absl::InvalidArgumentError(absl::StrCat("a duration must be more than 0, not ", text));
+  }
+  return absl::ToChronoNanoseconds(duration);
+}
+
+std::string DurationText(std::chrono::nanoseconds duration) {
+  static constexpr std::array<std::pair<int64_t, const char*>, 5> kUnits = {
+      {{60'000'000'000, "m"}, {1'000'000'000, "s"}, {1'000'000, "ms"}, {1'000, "us"}, {1, "ns"}}};
+  for (const auto& [nanos, unit] : kUnits) {
+    if (duration.count() % nanos == 0) return absl::StrCat(duration.count() / nanos, unit);
+  }
+  return absl::StrCat(duration.count(), "ns");
+}
+
+}  // namespace modeld::modelctl

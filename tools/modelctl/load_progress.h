@@ -1,0 +1,37 @@
+// How far a load is, on a terminal.
+
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "modelctl/progress_bar.h"
+#include "modelctl/text.h"
+#include "modeld/v1/residency_service.pb.h"
+
+namespace modeld::modelctl {
+
+class LoadProgress {
+ public:
+  explicit LoadProgress(const std::string& reference) : display_(reference) {}
+
+  void Show(const v1::Progress& progress) {
+    switch (progress.phase()) {
+      case v1::Progress::LOADING:
+        display_.ShowBytes(progress.bytes_done(), progress.bytes_total());
+        break;
+      case v1::Progress::WAITING:
+        display_.ShowText("waiting for room: " + HumanBytes(progress.bytes_total()) + " needed, " +
+                          HumanBytes(progress.bytes_done()) + " free");
+        break;
+      default:
+        display_.ShowText("reading its header");
+    }
+  }
+  void Clear() { display_.Clear(); }
+
+ private:
+  ProgressDisplay display_;
+};
+
+}  // namespace modeld::modelctl

@@ -1,0 +1,203 @@
+#include "modelctl/raw_lease.h"
+
+#include <google/protobuf/util/time_util.h>
+#include <stdlib.h>
+
+#include <cstring>
+
+#include "absl/strings/match.h"
+#include "modelctl/call.h"
+#include "modelctl/duration.h"
+#include "modelctl/error.h"
+#include "wire/error.h"
+#include "wire/text.h"
+
+namespace modeld::modelctl {
+namespace {
+
+// What modeld waits is bounded by the request, and its own words are better than gRPC's: they get
+// this much longer.
+constexpr std::chrono::milliseconds kGrace{500};
+
+absl::Status Broken(const absl::Status& status, std::string_view what) {
+  return ErrorWithHint(absl::StatusCode::kDataLoss,
+                       wire::StrCat("modeld handed out ", what,
+                                    " that cannot be used: ", wire::ToStd(status.message())),
+                       "compare the versions: modelctl version");
+}
+
+// The request for something resident; for a reference that is not, a plain one.
+absl::StatusOr<v1::AcquireRequest> MakeRequest(Environment& environment,
+                                               const std::string& selector) {
+  v1::GetResidencyRequest get;
+  get.set_selector(selector);
+  const auto found =
+      Call<v1::ResidencyService>(environment, &v1::ResidencyService::Stub::GetResidency, get);
+  v1::AcquireRequest request;
+  if (!found.ok()) {
+    const bool may_be_reference =
+        wire::GetReason(found.status()) == wire::Reason::kResidencyNotFound &&
+        !absl::StartsWith(selector, "sha256:");
+    if (!may_be_reference) return found.status();
+    request.mutable_spec()->set_reference(selector);
+    return request;
+  }
+  const v1::Residency& residency = found->residency();
+  request.mutable_spec()->set_reference(residency.reference());
+  request.mutable_spec()->set_device(residency.device());
+  request.mutable_spec()->set_instance(residency.instance());
+  request.mutable_spec()->set_private_copy(residency.private_copy());
+  if (residency.state() == v1::Residency::READY || residency.state() == v1::Residency::DRAINING) {
+    // As a holder that comes back: the reference might lead to another residency by now, or to
+    // none.
+    request.mutable_resume()->set_residency_id(residency.id());
+    request.mutable_resume()->set_generation(residency.generation());
+  } else if (residency.private_copy()) {
+    return ErrorWithHint(absl::StatusCode::kFailedPrecondition,
+                         wire::StrCat("residency ", residency.id(),
+                                      " is somebody's private copy, and still loading"),
+                         wire::StrCat("wait until it is READY: modelctl get ", residency.id()));
+  }
+  return request;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RawLease>> RawLease::Acquire(Environment& environment,
+                                                            const std::string& selector,
+                                                            const std::string& label,
+                                                            const OnProgress& on_progress) {
+  auto request = MakeRequest(environment, selector);
+  if (!request.ok()) return request.status();
+  const char* scope = getenv("MODELD_SCOPE");
+  request->set_scope(scope != nullptr && *scope != '\0' ? scope : label);
+
+  std::unique_ptr<RawLease> lease(new RawLease(environment));
+  lease->request_ = *std::move(request);
+  if (const absl::Status opened = lease->Open(on_progress); !opened.ok()) return opened;
+  if (const absl::Status mapped = lease->Map(); !mapped.ok()) return mapped;
+  return lease;
+}
+
+RawLease::~RawLease() {
+  segments_.clear();
+  segment_mappings_.clear();
+  if (reader_ == nullptr) return;
+  context_.TryCancel();
+  v1::AcquireUpdate update;
+  while (reader_->Read(&update)) {
+  }
+  reader_->Finish();
+}
+
+absl::Status RawLease::Open(const OnProgress& on_progress) {
+  const auto endpoint = environment_.GetEndpoint();
+  if (!endpoint.ok()) return endpoint.status();
+  if (const auto timeout = environment_.options().timeout) {
+    deadline_ = std::chrono::steady_clock::now() + *timeout;
+    *request_.mutable_wait_timeout() =
+        google::protobuf::util::TimeUtil::NanosecondsToDuration(timeout->count());
+    context_.set_deadline(
+        std::chrono::system_clock::now() +
+        std::chrono::duration_cast<std::chrono::system_clock::duration>(*timeout + kGrace));
+  }
+  auto session = AttachSession::Open(endpoint->attach, environment_.interrupt(), deadline_);
+  if (!session.ok()) return session.status();
+  session_ = *std::move(session);
+
+  const auto channel = environment_.Connect(Environment::Socket::kModeld);
+  if (!channel.ok()) return channel.status();
+  stub_ = v1::ResidencyService::NewStub(*channel);
+  context_.AddMetadata("modeld-session-bin", session_->session_id());
+  guard_.emplace(environment_.interrupt(), context_);
+  reader_ = stub_->Acquire(&context_, request_);
+  while (true) {
+    auto update = Read();
+    if (!update.ok()) return update.status();
+    if (update->has_progress() && on_progress) on_progress(update->progress());
+    if (!update->has_granted()) continue;
+    granted_ = update->granted();
+    return absl::OkStatus();
+  }
+}
+
+absl::StatusOr<v1::AcquireUpdate> RawLease::Read() {
+  v1::AcquireUpdate update;
+  if (reader_->Read(&update)) {
+    if (!update.has_lost()) return update;
+    return ErrorWithHint(absl::StatusCode::kAborted,
+                         wire::StrCat("the residency was lost: ", update.lost().message()),
+                         "see what happened: modelctl events --history 20");
+  }
+  const grpc::Status status = reader_->Finish();
+  reader_.reset();
+  if (!status.ok()) return environment_.Explain(status);
+  return ErrorWithHint(absl::StatusCode::kAborted, "modeld ended the lease", "try it again");
+}
+
+absl::Status RawLease::Map() {
+  auto descriptors = session_->GetDescriptors(granted_.lease_id(), false, deadline_);
+  if (!descriptors.ok()) return descriptors.status();
+  if (descriptors->segments.size() != static_cast<size_t>(granted_.segments_size())) {
+    return Broken(absl::DataLossError("their number is wrong"), "segments");
+  }
+
+  absl::Status status = wire::CheckSealed(descriptors->table.get(), granted_.table_size_bytes());
+  if (!status.ok()) return Broken(status, "a tensor table");
+  auto table = wire::MapReadOnly(descriptors->table.get(), granted_.table_size_bytes());
+  if (!table.ok()) return table.status();
+  table_mapping_ = *std::move(table);
+
+  std::vector<uint64_t> sizes;
+  for (int i = 0; i < granted_.segments_size(); ++i) {
+    const uint64_t size = granted_.segments(i).size_bytes();
+    const int fd = descriptors->segments[i].get();
+    status = wire::CheckSealed(fd, size);
+    if (!status.ok()) return Broken(status, "a segment");
+    auto mapping = wire::MapReadOnly(fd, size);
+    if (!mapping.ok()) return mapping.status();
+    segment_mappings_.push_back(*std::move(mapping));
+    segments_.push_back(segment_mappings_.back().bytes());
+    sizes.push_back(size);
+  }
+  auto view = wire::TableView::Validate(table_mapping_.bytes(),
+                                        {.require_alignment = true, .region_sizes = sizes});
+  if (!view.ok()) return Broken(view.status(), "a tensor table");
+  table_ = *view;
+  return absl::OkStatus();
+}
+
+absl::Status RawLease::Check() const {
+  if (environment_.interrupt().raised()) return environment_.interrupt().Check();
+  if (deadline_ && std::chrono::steady_clock::now() > *deadline_) {
+    return wire::MakeError(
+        wire::Reason::kDeadlineExceeded,
+        wire::StrCat("not done within ", DurationText(*environment_.options().timeout)), {},
+        "allow more time: --timeout 5m");
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<RawLease::Digests> RawLease::WaitForDigests() {
+  Digests digests{.weights = granted_.digest(), .tensors = {}};
+  while (digests.weights.empty()) {
+    const auto update = Read();
+    if (!update.ok()) return update.status();
+    if (update->has_digest_known()) digests.weights = update->digest_known().digest();
+  }
+  auto descriptors = session_->GetDescriptors(granted_.lease_id(), true, deadline_);
+  if (!descriptors.ok()) return descriptors.status();
+  if (!descriptors->digests.valid())
+    return Broken(absl::DataLossError("it is missing"), "a digest table");
+
+  const uint64_t size = table_.size() * wire::kDigestBytes;
+  const absl::Status sealed = wire::CheckSealed(descriptors->digests.get(), size);
+  if (!sealed.ok()) return Broken(sealed, "a digest table");
+  const auto mapping = wire::MapReadOnly(descriptors->digests.get(), size);
+  if (!mapping.ok()) return mapping.status();
+  digests.tensors.resize(table_.size());
+  if (size > 0) std::memcpy(digests.tensors.data(), mapping->data(), size);
+  return digests;
+}
+
+}  // namespace modeld::modelctl

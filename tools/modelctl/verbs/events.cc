@@ -1,0 +1,60 @@
+// modelctl events: what happened, and what happens.
+
+#include <memory>
+#include <optional>
+
+#include "modelctl/call.h"
+#include "modelctl/error.h"
+#include "modelctl/verbs.h"
+
+namespace modeld::modelctl {
+namespace {
+
+constexpr uint32_t kDefaultHistory = 100;
+constexpr uint32_t kDefaultHistoryBeforeFollowing = 10;
+
+struct EventsOptions {
+  std::optional<uint32_t> history;
+  bool follow = false;
+};
+
+absl::Status Events(const EventsOptions& options, Environment& environment) {
+  const auto channel = environment.Connect(SocketOf<v1::ResidencyService>());
+  if (!channel.ok()) return channel.status();
+  v1::WatchEventsRequest request;
+  request.set_history(
+      options.history.value_or(options.follow ? kDefaultHistoryBeforeFollowing : kDefaultHistory));
+  request.set_history_only(!options.follow);
+
+  grpc::ClientContext context;
+  if (!options.follow || environment.options().timeout) SetAnswerDeadline(environment, context);
+  const Interrupt::Guard guard(environment.interrupt(), context);
+  const auto stub = v1::ResidencyService::NewStub(*channel);
+  const auto printer = environment.MakePrinter();
+  if (absl::Status written = environment.Write(printer->EventTitle()); !written.ok())
+    return written;
+  const auto reader = stub->WatchEvents(&context, request);
+  return ReadAll<v1::WatchEventsResponse>(environment, context, *reader,
+                                          [&](const v1::WatchEventsResponse& reply) {
+                                            return environment.Write(printer->Event(reply));
+                                          });
+}
+
+}  // namespace
+
+void AddEvents(CLI::App& app, Verb& chosen) {
+  const auto options = std::make_shared<EventsOptions>();
+  CLI::App* verb =
+      app.add_subcommand("events", "Show what happened to residencies, leases and agents");
+  verb->add_option_function<uint32_t>(
+          "--history", [options](const uint32_t& value) { options->history = value; },
+          "how many past events [100, or 10 with --follow]")
+      ->type_name("N");
+  verb->add_flag("-f,--follow", options->follow, "go on with those that happen, until Ctrl-C");
+  verb->footer(Example("  modelctl events --history 20 --follow"));
+  verb->callback([options, &chosen] {
+    chosen = [options](Environment& environment) { return Events(*options, environment); };
+  });
+}
+
+}  // namespace modeld::modelctl

@@ -1,0 +1,34 @@
+// modelctl health: does modeld serve?
+
+#include "modelctl/call.h"
+#include "modelctl/error.h"
+#include "modelctl/health.grpc.pb.h"
+#include "modelctl/verbs.h"
+
+namespace modeld::modelctl {
+namespace {
+
+using grpc::health::v1::HealthCheckResponse;
+
+absl::Status Health(Environment& environment) {
+  const auto reply =
+      Call<grpc::health::v1::Health>(environment, &grpc::health::v1::Health::Stub::Check, {});
+  if (!reply.ok()) return reply.status();
+  const absl::Status written = environment.Write(environment.MakePrinter()->Health(*reply));
+  if (!written.ok() || reply->status() == HealthCheckResponse::SERVING) return written;
+  return ErrorWithHint(
+      absl::StatusCode::kUnknown,
+      "modeld does not serve: " + HealthCheckResponse::ServingStatus_Name(reply->status()),
+      "see what it lacks: modelctl devices");
+}
+
+}  // namespace
+
+void AddHealth(CLI::App& app, Verb& chosen) {
+  CLI::App* verb = app.add_subcommand(
+      "health", "Ask whether modeld serves: exit 0 if so, 1 if not, 3 if it is not there");
+  verb->footer(Example("  until modelctl health; do sleep 0.1; done"));
+  verb->callback([&chosen] { chosen = Health; });
+}
+
+}  // namespace modeld::modelctl

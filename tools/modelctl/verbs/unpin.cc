@@ -1,0 +1,31 @@
+// modelctl unpin: lets a pinned residency be evicted again.
+
+#include <memory>
+
+#include "modelctl/call.h"
+#include "modelctl/verbs.h"
+
+namespace modeld::modelctl {
+namespace {
+
+absl::Status Unpin(const std::string& selector, Environment& environment) {
+  v1::UnpinRequest request;
+  request.set_selector(selector);
+  const auto reply = Call<v1::AdminService>(environment, &v1::AdminService::Stub::Unpin, request);
+  if (!reply.ok()) return reply.status();
+  return environment.Write(environment.MakePrinter()->Unpinned(*reply));
+}
+
+}  // namespace
+
+void AddUnpin(CLI::App& app, Verb& chosen) {
+  const auto selector = std::make_shared<std::string>();
+  CLI::App* verb = app.add_subcommand("unpin", "Let a pinned residency be evicted again");
+  verb->add_option("SELECTOR", *selector, "which residency")->required();
+  verb->footer(Example("  modelctl unpin models/backbone.safetensors"));
+  verb->callback([selector, &chosen] {
+    chosen = [selector](Environment& environment) { return Unpin(*selector, environment); };
+  });
+}
+
+}  // namespace modeld::modelctl
