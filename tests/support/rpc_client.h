@@ -1,0 +1,47 @@
+// The contract spoken plainly: for tests of the daemon that shall not depend on libmodeld.
+
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "modeld/v1/admin_service.grpc.pb.h"
+#include "modeld/v1/residency_service.grpc.pb.h"
+#include "wire/error.h"
+
+namespace modeld::test {
+
+// A connection to one socket of a daemon; admin.sock answers both services. Each client has a
+// channel of its own. Thread-safe.
+class RpcClient {
+ public:
+  explicit RpcClient(const std::string& socket_path);
+
+  // Waits for the end of the load. The residency, or why not.
+  absl::StatusOr<v1::Residency> Preload(const std::string& reference, bool no_wait = false);
+  absl::StatusOr<std::vector<v1::Residency>> List(bool include_ended = false);
+  absl::StatusOr<v1::EvictResponse> Evict(const std::string& selector);
+  absl::StatusOr<v1::Device> HostDevice();
+  absl::StatusOr<v1::GetServerInfoResponse> ServerInfo();
+  absl::StatusOr<std::vector<v1::Event>> Events(uint32_t history);
+  // What grpc.health.v1 says.
+  bool IsServing();
+
+  v1::ResidencyService::Stub& residency() { return *residency_; }
+  v1::AdminService::Stub& admin() { return *admin_; }
+  const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+
+ private:
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::ResidencyService::Stub> residency_;
+  std::unique_ptr<v1::AdminService::Stub> admin_;
+};
+
+// A status with its reason, as the daemon made it.
+absl::Status FromGrpc(const grpc::Status& status);
+
+}  // namespace modeld::test

@@ -1,0 +1,118 @@
+// What modelctl sees of a daemon, scripted: to answer what a real one never would, such as digests
+// that do not fit.
+
+#pragma once
+
+#include <grpcpp/server.h>
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "modeld/v1/admin_service.grpc.pb.h"
+#include "modeld/v1/residency_service.grpc.pb.h"
+#include "support/temp_dir.h"
+#include "wire/digest.h"
+#include "wire/unique_fd.h"
+
+namespace modeld::test {
+
+// A resident checkpoint as descriptors.
+struct FakeModel {
+  v1::Residency residency;
+  wire::UniqueFd table;
+  uint64_t table_size_bytes = 0;
+  wire::UniqueFd segment;
+  std::string segment_bytes;
+  std::vector<wire::Digest> digests;  // in table order; what the daemon claims
+  std::string weights_digest;
+
+  void SetDigests(std::vector<wire::Digest> tensors);
+  wire::UniqueFd digest_table;
+};
+
+// Three tensors, `b` and `a` of F32 and the scalar `step` of I64, in this file order, and metadata;
+// everything true.
+FakeModel MakeFakeModel(const std::string& id, const std::string& reference);
+
+// modeld.sock, admin.sock and attach.sock in a directory of its own. Set the public members before
+// calls come; the handlers are called on threads of gRPC.
+class FakeDaemon : public v1::ResidencyService::Service, public v1::AdminService::Service {
+ public:
+  FakeDaemon();
+  ~FakeDaemon() override;
+
+  std::string endpoint() const { return "unix://" + (dir_ / "modeld.sock"); }
+  const TempDir& dir() const { return dir_; }
+  void SetServing(bool serving);
+
+  v1::ListResidenciesResponse residencies;
+  v1::ListLeasesResponse leases;
+  v1::ListDevicesResponse devices;
+  v1::GetServerInfoResponse info;
+  std::vector<v1::InspectCheckpointResponse> checkpoint;
+  std::vector<v1::Event> events;
+  // What operators and holders are told, if not OK.
+  absl::Status refuse;
+  // What attach.sock says to everyone, if not OK.
+  absl::Status refuse_peers;
+  // Preload stays in LOADING until it is cancelled.
+  bool load_hangs = false;
+  // Every read call does.
+  bool hangs = false;
+  // Acquire grants this.
+  FakeModel* model = nullptr;
+  // The digest is told only after the grant.
+  bool digest_comes_late = false;
+
+  std::atomic<int> loads_started{0};
+  std::atomic<int> loads_cancelled{0};
+  std::atomic<int> leases_ended{0};
+  // The last Acquire and Preload.
+  v1::AcquireRequest acquire_request;
+  v1::PreloadRequest preload_request;
+
+  grpc::Status Acquire(grpc::ServerContext* context, const v1::AcquireRequest* request,
+                       grpc::ServerWriter<v1::AcquireUpdate>* writer) override;
+  grpc::Status ListResidencies(grpc::ServerContext* context,
+                               const v1::ListResidenciesRequest* request,
+                               v1::ListResidenciesResponse* reply) override;
+  grpc::Status GetResidency(grpc::ServerContext* context, const v1::GetResidencyRequest* request,
+                            v1::GetResidencyResponse* reply) override;
+  grpc::Status ListLeases(grpc::ServerContext* context, const v1::ListLeasesRequest* request,
+                          v1::ListLeasesResponse* reply) override;
+  grpc::Status ListDevices(grpc::ServerContext* context, const v1::ListDevicesRequest* request,
+                           v1::ListDevicesResponse* reply) override;
+  grpc::Status InspectCheckpoint(
+      grpc::ServerContext* context, const v1::InspectCheckpointRequest* request,
+      grpc::ServerWriter<v1::InspectCheckpointResponse>* writer) override;
+  grpc::Status WatchEvents(grpc::ServerContext* context, const v1::WatchEventsRequest* request,
+                           grpc::ServerWriter<v1::WatchEventsResponse>* writer) override;
+  grpc::Status GetServerInfo(grpc::ServerContext* context, const v1::GetServerInfoRequest* request,
+                             v1::GetServerInfoResponse* reply) override;
+  grpc::Status Preload(grpc::ServerContext* context, const v1::PreloadRequest* request,
+                       grpc::ServerWriter<v1::PreloadUpdate>* writer) override;
+  grpc::Status Evict(grpc::ServerContext* context, const v1::EvictRequest* request,
+                     v1::EvictResponse* reply) override;
+  grpc::Status Pin(grpc::ServerContext* context, const v1::PinRequest* request,
+                   v1::PinResponse* reply) override;
+  grpc::Status Unpin(grpc::ServerContext* context, const v1::UnpinRequest* request,
+                     v1::UnpinResponse* reply) override;
+
+ private:
+  const v1::Residency* Find(const std::string& selector) const;
+  void ServeAttach();
+  void ServeAttachConnection(wire::UniqueFd fd);
+
+  TempDir dir_;
+  wire::UniqueFd listener_;
+  std::thread attach_thread_;
+  std::unique_ptr<grpc::Server> server_;
+  std::unique_ptr<grpc::Server> admin_server_;
+};
+
+}  // namespace modeld::test
