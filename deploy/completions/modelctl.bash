@@ -1,0 +1,114 @@
+# Bash completion for modelctl.
+
+# Asks the daemon that the command line names, and gives up soon: a completion must not hang.
+__modelctl_ask() {
+  local endpoint=() i
+  for ((i = 1; i < COMP_CWORD; i++)); do
+    case ${COMP_WORDS[i]} in
+      -H | --endpoint) endpoint=(-H "${COMP_WORDS[i + 1]}") ;;
+    esac
+  done
+  # Bash splits words at the colon of unix:///..., so the whole line is read for it.
+  if [[ $COMP_LINE =~ (-H|--endpoint)[[:space:]=]+([^[:space:]]+) ]]; then
+    endpoint=(-H "${BASH_REMATCH[2]}")
+  fi
+  command "${COMP_WORDS[0]}" "${endpoint[@]}" --timeout 1s "$@" 2>/dev/null
+}
+
+__modelctl_ids() { __modelctl_ask -o name ps; }
+
+__modelctl_references() {
+  __modelctl_ask -o json ps | grep -o '"reference":"[^"\\]*"' | cut -d'"' -f4 | sort -u
+}
+
+# Completes words with the candidates given one a line; references may contain colons and blanks.
+__modelctl_reply() {
+  local IFS=$'\n'
+  COMPREPLY=($(compgen -W "$1" -- "$cur"))
+  if declare -F __ltrim_colon_completions >/dev/null; then __ltrim_colon_completions "$cur"; fi
+}
+
+_modelctl() {
+  local cur prev words cword
+  if declare -F _init_completion >/dev/null; then
+    _init_completion -n :/ || return
+  else
+    cur=${COMP_WORDS[COMP_CWORD]}
+    prev=${COMP_WORDS[COMP_CWORD - 1]}
+    words=("${COMP_WORDS[@]}")
+    cword=$COMP_CWORD
+  fi
+
+  local verbs='ps ls list get load evict pin unpin leases devices events inspect verify export health version'
+  local flags='-H --endpoint -o --output --timeout -h --help'
+  local verb='' i at=0
+  for ((i = 1; i < cword; i++)); do
+    case ${words[i]} in
+      -H | --endpoint | -o | --output | --timeout) ((i++)) ;;
+      -*) ;;
+      *)
+        verb=${words[i]}
+        at=$i
+        break
+        ;;
+    esac
+  done
+
+  case $prev in
+    -o | --output)
+      COMPREPLY=($(compgen -W 'table wide json name' -- "$cur"))
+      return
+      ;;
+    -H | --endpoint)
+      compopt -o filenames 2>/dev/null
+      COMPREPLY=($(compgen -f -- "$cur"))
+      return
+      ;;
+    --timeout)
+      COMPREPLY=($(compgen -W '500ms 10s 1m' -- "$cur"))
+      return
+      ;;
+    --device)
+      __modelctl_reply "$(__modelctl_ask -o name devices)"
+      return
+      ;;
+    --instance | --history) return ;;
+  esac
+
+  case $verb in
+    '') ;;
+    ps | ls | list) flags+=' -a --all -t --tree -w --watch' ;;
+    load) flags+=' --device --instance --private --pin --no-wait' ;;
+    events) flags+=' --history -f --follow' ;;
+    inspect) flags+=' --tensors' ;;
+  esac
+  if [[ $cur == -* ]]; then
+    [[ -z $verb ]] && flags+=' --version'
+    COMPREPLY=($(compgen -W "$flags" -- "$cur"))
+    return
+  fi
+
+  case $verb in
+    '') COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
+    get | evict | pin | unpin | leases)
+      __modelctl_reply "$(__modelctl_ids; __modelctl_references)"
+      ;;
+    load | inspect)
+      compopt -o filenames 2>/dev/null
+      COMPREPLY=($(compgen -f -- "$cur"))
+      ;;
+    verify)
+      __modelctl_reply "$(__modelctl_ids; __modelctl_references; compgen -f -- "$cur")"
+      ;;
+    export)
+      if ((cword > at + 1)); then
+        compopt -o filenames 2>/dev/null
+        COMPREPLY=($(compgen -f -- "$cur"))
+      else
+        __modelctl_reply "$(__modelctl_ids; __modelctl_references; compgen -f -- "$cur")"
+      fi
+      ;;
+  esac
+}
+
+complete -F _modelctl modelctl
