@@ -6,8 +6,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
 #include "wire/checked.h"
 #include "wire/error.h"
+#include "wire/text.h"
 
 namespace modeld::plan {
 namespace {
@@ -16,6 +18,9 @@ namespace {
 constexpr uint64_t kPageBytes = 4096;
 // A cache line: enough for every dtype and for vector loads.
 constexpr uint64_t kPackedAlignmentBytes = 64;
+// Strides of 0 and aliases can name one byte any number of times, and a digest reads it each time.
+// Real checkpoints tie a few tensors.
+constexpr uint64_t kMaxReadsOfAByte = 64;
 
 // One tensor on its way from a file to the segment.
 struct Item {
@@ -121,6 +126,27 @@ absl::Status TooLarge() {
                          {}, "check that its files are what they should be");
 }
 
+// Whoever reads every tensor once must be done in a time that the segment's size bounds.
+absl::Status CheckReads(const wire::TableView& source, uint64_t segment_bytes) {
+  const auto most = wire::CheckedMul(segment_bytes, kMaxReadsOfAByte);
+  uint64_t sum = 0;
+  for (size_t index = 0; index < source.size(); ++index) {
+    const wire::TensorEntry entry = source.entry(index);
+    const auto bytes = wire::ContiguousBytes(entry.dtype, entry.shape);
+    const auto next = bytes ? wire::CheckedAdd(sum, *bytes) : std::nullopt;
+    if (!next || (most && *next > *most)) {
+      return wire::MakeError(
+          wire::Reason::kCheckpointMalformed,
+          wire::StrCat("with tensor \"", absl::Utf8SafeCEscape(wire::ToAbsl(entry.name)),
+                       "\" its tensors have more than ", kMaxReadsOfAByte, " times the ",
+                       segment_bytes, " bytes that they are made of"),
+          {}, "save it with contiguous tensors");
+    }
+    sum = *next;
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeHostLayout(const wire::TableView& source,
@@ -150,6 +176,7 @@ absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeHostLayout(const wire::Table
   }
   const auto segment_bytes = layout.SegmentBytes();
   if (!segment_bytes) return TooLarge();
+  if (absl::Status status = CheckReads(source, *segment_bytes); !status.ok()) return status;
 
   std::vector<uint64_t> segment_offsets(source.size());
   for (const Item& item : items) segment_offsets[item.index] = item.segment_offset;

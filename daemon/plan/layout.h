@@ -18,6 +18,8 @@ namespace modeld::plan {
 // byte in its place. The tensors of any other file are packed one after another at multiples of 64
 // bytes, one range each (adjacent ones merged). All files share one segment.
 //
+// kCheckpointMalformed when tensors that share bytes (strides of 0, aliases) add up to more than 64
+// times the segment: reading every tensor would have no bound.
 // RESOURCE_EXHAUSTED when the sizes overflow or the table cannot be allocated.
 absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeHostLayout(const wire::TableView& source,
                                                                const std::string& format);

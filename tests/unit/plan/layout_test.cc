@@ -20,6 +20,8 @@ struct Tensor {
   uint32_t file = 0;
   uint64_t offset = 0;
   bool alias = false;
+  std::vector<int64_t> strides = {};  // empty: contiguous
+  uint64_t size_bytes = 0;            // with strides: of what they reach
 };
 
 // A source table of these tensors; keeps its bytes.
@@ -30,14 +32,17 @@ class Source {
     wire::TableBuilder builder;
     for (const uint64_t size : file_sizes) builder.AddRegion(size);
     for (const Tensor& tensor : tensors) {
-      const auto strides = wire::ContiguousStrides(tensor.shape);
+      const bool strided = !tensor.strides.empty();
+      const auto strides = strided ? tensor.strides : wire::ContiguousStrides(tensor.shape);
       builder.Add({.name = tensor.name,
                    .dtype = tensor.dtype,
                    .shape = tensor.shape,
                    .strides = strides,
                    .region = tensor.file,
                    .offset = tensor.offset,
-                   .size_bytes = *wire::ContiguousBytes(tensor.dtype, tensor.shape),
+                   .size_bytes = strided
+                                     ? tensor.size_bytes
+                                     : *wire::ContiguousBytes(tensor.dtype, tensor.shape),
                    .alias = tensor.alias});
     }
     for (const auto& [key, value] : metadata) builder.AddMetadata(key, value);
@@ -268,6 +273,18 @@ TEST(HostLayout, SizesThatOverflowAreRefused) {
     EXPECT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted) << plan.status();
     EXPECT_EQ(wire::GetReason(plan.status()), wire::Reason::kBudgetExceeded);
   }
+}
+
+TEST(HostLayout, TensorsThatAreReadWithoutBoundAreRefused) {
+  // One byte, 64 times the smallest segment: allowed. Once more: not.
+  constexpr int64_t kMost = 64 * static_cast<int64_t>(kSegmentGranularityBytes);
+  const auto source = [](int64_t elements) {
+    return Source({64}, {{.name = "w", .shape = {elements}, .strides = {0}, .size_bytes = 1}});
+  };
+  EXPECT_TRUE(MakeHostLayout(source(kMost).view(), "safetensors").ok());
+  const auto refused = MakeHostLayout(source(kMost + 1).view(), "safetensors");
+  EXPECT_EQ(wire::GetErrorInfo(refused.status()).reason, wire::Reason::kCheckpointMalformed);
+  EXPECT_NE(refused.status().message().find("\"w\""), std::string::npos) << refused.status();
 }
 
 TEST(HostLayout, AHundredThousandTensorsAreLaidOutInAFractionOfASecond) {
