@@ -299,6 +299,18 @@ TEST_F(ModelctlTest, ADaemonThatStopsIsUnreachable) {
               HasSubstr("modeld --runtime-dir " + daemon.runtime_dir()));
 }
 
+TEST_F(ModelctlTest, WatchingEndsWhenTheDaemonGoes) {
+  daemon.ExpectOrphans();
+  const std::string id = Load();
+  Modelctl watch({"-o", "name", "ps", "--watch", "20ms"}, WithEndpoint({}));
+  EXPECT_TRUE(watch.WaitForOut(id));
+  EXPECT_TRUE(daemon.Kill(SIGKILL).has_value());
+  const ModelctlResult result = watch.Wait();
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_THAT(result.err, HasSubstr(daemon.socket()));
+  EXPECT_THAT(result.err, HasSubstr("\n  next: "));
+}
+
 TEST_F(ModelctlTest, VerifyAgreesWithTheDaemon) {
   const json report = RunJson({"verify", "m.safetensors"});  // loads it
   EXPECT_EQ(report["found_digest"], report["expected_digest"]);

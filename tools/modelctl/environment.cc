@@ -85,11 +85,14 @@ absl::Status Environment::Explain(const grpc::Status& status) const {
                                       DurationText(options_.timeout.value_or(kAnswerTimeout))),
                          "allow more time: --timeout 5m");
   }
-  if (error.code() != absl::StatusCode::kUnavailable || !endpoint.ok()) return error;
+  // A channel made from a descriptor ends a call with CANCELLED when its peer has died before it.
+  const bool broken = error.code() == absl::StatusCode::kUnavailable ||
+                      error.code() == absl::StatusCode::kCancelled;
+  if (!broken || !endpoint.ok()) return error;
   // A peer that is not admitted is hung up on before gRPC hears of it; attach.sock says why.
   const absl::Status refused = WhyRefused(*endpoint);
   if (!refused.ok()) return refused;
-  return ErrorWithHint(error.code(),
+  return ErrorWithHint(absl::StatusCode::kUnavailable,
                        wire::StrCat("the connection to modeld at ", endpoint->modeld,
                                     " broke: ", wire::ToStd(error.message())),
                        "see whether it runs: modelctl health");
