@@ -19,7 +19,7 @@ namespace modeld::test {
 namespace {
 
 // Sanitizers on a busy machine are slow; nothing waits this long that works.
-constexpr std::chrono::seconds kLimit(60);
+constexpr std::chrono::seconds kDaemonLimit(60);
 
 std::string ReadFile(const std::string& path) {
   std::ostringstream text;
@@ -48,7 +48,7 @@ class DaemonFixture::NotifySocket {
 
   // Waits for a message with this text; false when the process ends first, or the time.
   bool WaitFor(const std::string& wanted, int pidfd) const {
-    const auto deadline = std::chrono::steady_clock::now() + kLimit;
+    const auto deadline = std::chrono::steady_clock::now() + kDaemonLimit;
     while (std::chrono::steady_clock::now() < deadline) {
       struct pollfd fds[] = {{fd_.get(), POLLIN, 0}, {pidfd, POLLIN, 0}};
       ::poll(fds, 2, 1000);
@@ -132,7 +132,7 @@ std::optional<base::ExitStatus> DaemonFixture::Kill(int signal) {
 
 std::optional<base::ExitStatus> DaemonFixture::Wait() {
   if (!running()) return std::nullopt;
-  const auto exit = process_.Wait(base::SystemClock().Now() + kLimit);
+  const auto exit = process_.Wait(base::SystemClock().Now() + kDaemonLimit);
   EXPECT_TRUE(exit.has_value()) << "modeld did not end in time";
   process_ = {};  // kills one that still runs
   return exit;
@@ -189,7 +189,7 @@ RunResult RunModeld(const std::vector<std::string>& args, const std::vector<std:
   EXPECT_TRUE(process.ok()) << process.status();
   RunResult result;
   if (!process.ok()) return result;
-  const auto exit = process->Wait(base::SystemClock().Now() + kLimit);
+  const auto exit = process->Wait(base::SystemClock().Now() + kDaemonLimit);
   EXPECT_TRUE(exit.has_value()) << "modeld did not end in time";
   if (exit) result.exit = *exit;
   result.out = ReadFile(dir / "out");

@@ -49,6 +49,17 @@ size_t OpenFdCount(pid_t pid) {
   return error ? 0 : static_cast<size_t>(std::distance(fds, fs::directory_iterator()));
 }
 
+std::string OpenFds(pid_t pid) {
+  std::string text;
+  std::error_code error;
+  for (fs::directory_iterator it("/proc/" + std::to_string(pid) + "/fd", error), end; it != end;
+       it.increment(error)) {
+    text +=
+        it->path().filename().string() + " " + fs::read_symlink(it->path(), error).string() + "\n";
+  }
+  return text;
+}
+
 bool Eventually(const std::function<bool()>& condition, std::chrono::milliseconds limit) {
   const auto deadline = std::chrono::steady_clock::now() + limit;
   while (!condition()) {

@@ -24,6 +24,9 @@ std::vector<ProcessInfo> ProcessesWith(const std::string& text);
 // Of the process itself; 0 when it is gone.
 size_t OpenFdCount(pid_t pid);
 
+// What its descriptors are, one a line, for messages.
+std::string OpenFds(pid_t pid);
+
 // Waits until `condition` is true; false when it is not within `limit`.
 bool Eventually(const std::function<bool()>& condition,
                 std::chrono::milliseconds limit = std::chrono::seconds(20));

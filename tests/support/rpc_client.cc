@@ -7,11 +7,11 @@
 namespace modeld::test {
 namespace {
 
-constexpr std::chrono::seconds kLimit(60);
+constexpr std::chrono::seconds kCallLimit(60);
 
 std::unique_ptr<grpc::ClientContext> Context() {
   auto context = std::make_unique<grpc::ClientContext>();
-  context->set_deadline(std::chrono::system_clock::now() + kLimit);
+  context->set_deadline(std::chrono::system_clock::now() + kCallLimit);
   return context;
 }
 

@@ -12,7 +12,7 @@
 namespace modeld::test {
 namespace {
 
-constexpr std::chrono::seconds kLimit{60};
+constexpr std::chrono::seconds kWorkerLimit{60};
 
 }  // namespace
 
@@ -48,7 +48,7 @@ void WorkerProcess::Send(const std::string& line) {
 }
 
 std::string WorkerProcess::Receive() {
-  const auto deadline = std::chrono::steady_clock::now() + kLimit;
+  const auto deadline = std::chrono::steady_clock::now() + kWorkerLimit;
   while (true) {
     const size_t end = pending_.find('\n');
     if (end != std::string::npos) {
@@ -78,7 +78,7 @@ std::optional<base::ExitStatus> WorkerProcess::Finish() {
 }
 
 std::optional<base::ExitStatus> WorkerProcess::Wait() {
-  auto status = process_.Wait(std::chrono::steady_clock::now() + kLimit);
+  auto status = process_.Wait(std::chrono::steady_clock::now() + kWorkerLimit);
   EXPECT_TRUE(status) << "worker " << pid() << " does not end";
   return status;
 }

@@ -18,7 +18,7 @@ namespace {
 // A daemon whose backlog is full for as long as this does not accept any more.
 constexpr std::chrono::seconds kConnectTimeout{10};
 
-std::string DirectoryOf(const std::string& path) {
+std::string RuntimeDirOf(const std::string& path) {
   return Endpoint{.modeld = path, .admin = "", .attach = ""}.directory();
 }
 
@@ -31,7 +31,7 @@ absl::StatusOr<wire::UniqueFd> ConnectToDaemon(const std::string& path) {
   switch (fd.status().code()) {
     case absl::StatusCode::kUnavailable:
       return ErrorWithHint(absl::StatusCode::kUnavailable, message,
-                           wire::StrCat("start one with: modeld --runtime-dir ", DirectoryOf(path),
+                           wire::StrCat("start one with: modeld --runtime-dir ", RuntimeDirOf(path),
                                         ", or name another with -H"));
     case absl::StatusCode::kPermissionDenied:
       return ErrorWithHint(fd.status().code(), wire::ToStd(fd.status().message()),

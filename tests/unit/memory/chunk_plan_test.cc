@@ -6,12 +6,13 @@
 #include <random>
 #include <tuple>
 
+#include "support/bytes.h"
+
 namespace modeld::memory {
 namespace {
 
 using plan::CopyRange;
-
-constexpr uint64_t kMiB = 1 << 20;
+using test::kMiB;
 
 absl::StatusOr<ChunkPlan> Make(const std::vector<CopyRange>& ranges, std::vector<uint64_t> files,
                                std::vector<uint64_t> segments) {

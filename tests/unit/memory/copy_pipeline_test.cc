@@ -20,6 +20,7 @@
 #include "memory/chunk_plan.h"
 #include "memory/host_segment.h"
 #include "memory/source_file.h"
+#include "support/bytes.h"
 #include "support/temp_dir.h"
 #include "wire/error.h"
 #include "wire/memfd.h"
@@ -28,9 +29,9 @@ namespace modeld::memory {
 namespace {
 
 using plan::CopyRange;
+using test::kMiB;
 using testing::HasSubstr;
 
-constexpr uint64_t kMiB = 1 << 20;
 constexpr uint64_t kUnit = plan::kSegmentGranularityBytes;
 
 std::string RandomBytes(uint64_t size, uint64_t seed) {

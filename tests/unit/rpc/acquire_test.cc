@@ -133,7 +133,8 @@ TEST(Acquire, SurvivesBeingCancelledAtAnyMoment) {
   for (int i = 0; i < 300; ++i) {
     auto lease = worker.Acquire("model-1");
     std::thread canceller([&, i] {
-      for (int spin = 0; spin < i * 50; ++spin) std::this_thread::yield();
+      const auto when = std::chrono::steady_clock::now() + std::chrono::microseconds(5 * i);
+      while (std::chrono::steady_clock::now() < when) std::this_thread::yield();
       lease->Cancel();
     });
     lease->Finish();
@@ -162,8 +163,11 @@ TEST(Acquire, CostsLittleWhenAClientNeverReadsItsStream) {
   };
   // First the buffers of the connection fill up, this client's own among them; from then on nothing
   // may grow. Queued, the second half would be 20 MB and more.
-  const uint64_t before = update_many();
-  EXPECT_LT(update_many(), before + (4 << 20));
+  [[maybe_unused]] const uint64_t before = update_many();
+  [[maybe_unused]] const uint64_t after = update_many();
+#ifndef __SANITIZE_ADDRESS__  // which keeps what was freed
+  EXPECT_LT(after, before + (4 << 20));
+#endif
 
   // Nobody else is held up.
   const auto other = neighbour.Acquire("model-1");

@@ -9,31 +9,31 @@ namespace modeld::rpc {
 namespace {
 
 // Ids that nobody who runs tests has.
-constexpr uid_t kStranger = 4'000'000'001;
-constexpr gid_t kTeam = 4'000'000'002;
+constexpr uid_t kOutsider = 4'000'000'001;
+constexpr gid_t kGroup = 4'000'000'002;
 
 wire::PeerCredentials Peer(uid_t uid, gid_t gid) { return {.pid = 1, .uid = uid, .gid = gid}; }
 
 TEST(PeerPolicy, WithoutListsLeavesItToTheSocketsPermissions) {
-  EXPECT_TRUE(PeerPolicy{}.Admits(Peer(kStranger, kTeam), {}));
+  EXPECT_TRUE(PeerPolicy{}.Admits(Peer(kOutsider, kGroup), {}));
 }
 
 TEST(PeerPolicy, AdmitsAListedUser) {
-  const PeerPolicy policy{.allow_uids = {kStranger}, .allow_gids = {}};
-  EXPECT_TRUE(policy.Admits(Peer(kStranger, 1), {}));
-  EXPECT_FALSE(policy.Admits(Peer(kStranger + 5, 1), {}));
+  const PeerPolicy policy{.allow_uids = {kOutsider}, .allow_gids = {}};
+  EXPECT_TRUE(policy.Admits(Peer(kOutsider, 1), {}));
+  EXPECT_FALSE(policy.Admits(Peer(kOutsider + 5, 1), {}));
 }
 
 TEST(PeerPolicy, AdmitsTheGroupAndASupplementaryGroupOfAPeer) {
-  const PeerPolicy policy{.allow_uids = {}, .allow_gids = {kTeam}};
-  const gid_t groups[] = {1, kTeam, 3};
-  EXPECT_TRUE(policy.Admits(Peer(kStranger, kTeam), {}));
-  EXPECT_TRUE(policy.Admits(Peer(kStranger, 1), groups));
-  EXPECT_FALSE(policy.Admits(Peer(kStranger, 1), {}));
+  const PeerPolicy policy{.allow_uids = {}, .allow_gids = {kGroup}};
+  const gid_t groups[] = {1, kGroup, 3};
+  EXPECT_TRUE(policy.Admits(Peer(kOutsider, kGroup), {}));
+  EXPECT_TRUE(policy.Admits(Peer(kOutsider, 1), groups));
+  EXPECT_FALSE(policy.Admits(Peer(kOutsider, 1), {}));
 }
 
 TEST(PeerPolicy, NeverLocksOutRootOrTheDaemonsOwnUser) {
-  const PeerPolicy policy{.allow_uids = {kStranger}, .allow_gids = {kTeam}};
+  const PeerPolicy policy{.allow_uids = {kOutsider}, .allow_gids = {kGroup}};
   EXPECT_TRUE(policy.Admits(Peer(0, 1), {}));
   EXPECT_TRUE(policy.Admits(Peer(::geteuid(), 1), {}));
 }

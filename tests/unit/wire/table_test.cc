@@ -15,7 +15,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
-constexpr int64_t kMax = std::numeric_limits<int64_t>::max();
+constexpr int64_t kMaxDim = std::numeric_limits<int64_t>::max();
 
 TEST(Strides, OfAContiguousTensorAreRowMajor) {
   EXPECT_THAT(ContiguousStrides(Dims{2, 3, 4}), ElementsAre(12, 4, 1));
@@ -24,7 +24,7 @@ TEST(Strides, OfAContiguousTensorAreRowMajor) {
 }
 
 TEST(Strides, SaturateInsteadOfOverflowing) {
-  EXPECT_THAT(ContiguousStrides(Dims{2, kMax, 4}), ElementsAre(kMax, 4, 1));
+  EXPECT_THAT(ContiguousStrides(Dims{2, kMaxDim, 4}), ElementsAre(kMaxDim, 4, 1));
 }
 
 TEST(ContiguousBytes, CountsWholeBytes) {
@@ -35,13 +35,13 @@ TEST(ContiguousBytes, CountsWholeBytes) {
 }
 
 TEST(ContiguousBytes, IsZeroForAZeroDimensionWhateverTheOthersAre) {
-  EXPECT_EQ(ContiguousBytes(DType::kF32, Dims{kMax, kMax, 0}), 0u);
+  EXPECT_EQ(ContiguousBytes(DType::kF32, Dims{kMaxDim, kMaxDim, 0}), 0u);
   EXPECT_EQ(ContiguousBytes(DType::kF4, Dims{3, 0}), 0u);
 }
 
 TEST(ContiguousBytes, RefusesWhatHasNoSize) {
-  EXPECT_EQ(ContiguousBytes(DType::kF32, Dims{kMax, 3}), std::nullopt);
-  EXPECT_EQ(ContiguousBytes(DType::kF32, Dims{kMax, 1}), std::nullopt) << "bytes overflow";
+  EXPECT_EQ(ContiguousBytes(DType::kF32, Dims{kMaxDim, 3}), std::nullopt);
+  EXPECT_EQ(ContiguousBytes(DType::kF32, Dims{kMaxDim, 1}), std::nullopt) << "bytes overflow";
   EXPECT_EQ(ContiguousBytes(DType::kU8, Dims{-1}), std::nullopt);
   EXPECT_EQ(ContiguousBytes(DType::kU8, Dims{-1, 0}), std::nullopt);
   EXPECT_EQ(ContiguousBytes(DType::kF4, Dims{3}), std::nullopt);
