@@ -266,6 +266,7 @@ TEST_F(ModelctlTest, CtrlCOnALoadCancelsIt) {
   const ModelctlResult result = load.Wait();
   EXPECT_EQ(result.exit_code, 130);
   EXPECT_THAT(result.err, HasSubstr("interrupted"));
+  EXPECT_TRUE(Eventually([&] { return RunJson({"ps"})["residencies"][0]["waiter_count"] == 0; }));
   ASSERT_EQ(kill(daemon.agent_pid(), SIGCONT), 0);
   // Cancelled in time, or let go at once because nobody waits for it: the agent may be quicker.
   EXPECT_TRUE(Eventually([&] { return RunOk({"-o", "name", "ps"}).empty(); }));
