@@ -23,6 +23,7 @@ struct Key {
   std::string device;
   std::string instance;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14
   auto operator<=>(const Key&) const = default;
 };
 

@@ -49,8 +49,9 @@ void InspectReactor::Inspect(const std::shared_ptr<InspectReactor>& reactor, std
   executor.Post([reactor, reference = std::move(reference), inspect] {
     if (reactor->over_) return;
     absl::StatusOr<InspectResult> result = inspect(reference);
-    if (result.ok()) reactor->result_ = *std::move(result);
-    reactor->End(result.status());
+    const absl::Status status = result.status();
+    if (status.ok()) reactor->result_ = *std::move(result);
+    reactor->End(status);
   });
 }
 

@@ -40,9 +40,8 @@ class Source {
                    .strides = strides,
                    .region = tensor.file,
                    .offset = tensor.offset,
-                   .size_bytes = strided
-                                     ? tensor.size_bytes
-                                     : *wire::ContiguousBytes(tensor.dtype, tensor.shape),
+                   .size_bytes = strided ? tensor.size_bytes
+                                         : *wire::ContiguousBytes(tensor.dtype, tensor.shape),
                    .alias = tensor.alias});
     }
     for (const auto& [key, value] : metadata) builder.AddMetadata(key, value);
