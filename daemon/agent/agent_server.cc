@@ -28,7 +28,7 @@ bool MayConnect(int fd) {
 
 }  // namespace
 
-AgentServer::AgentServer(base::UnixListener listener, HostAgent& agent, int stop_fd,
+AgentServer::AgentServer(base::UnixListener listener, Agent& agent, int stop_fd,
                          base::Duration grace)
     : listener_(std::move(listener)),
       agent_(agent),

@@ -5,7 +5,7 @@
 #include <memory>
 
 #include "absl/status/status.h"
-#include "agent/host_agent.h"
+#include "agent/agent.h"
 #include "base/clock.h"
 #include "base/unix_listener.h"
 
@@ -16,7 +16,7 @@ namespace modeld::agent {
 class AgentServer {
  public:
   // `stop_fd` becomes readable when it is time to end. Borrows `agent`.
-  AgentServer(base::UnixListener listener, HostAgent& agent, int stop_fd, base::Duration grace);
+  AgentServer(base::UnixListener listener, Agent& agent, int stop_fd, base::Duration grace);
   ~AgentServer();
 
   // Serves until stop_fd is readable, or until nobody has been connected for the grace period.
@@ -33,7 +33,7 @@ class AgentServer {
   void HangUp(const absl::Status& why);
 
   base::UnixListener listener_;
-  HostAgent& agent_;
+  Agent& agent_;
   const int stop_fd_;
   const base::Duration grace_;
   Connection connection_;

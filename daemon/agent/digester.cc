@@ -32,16 +32,19 @@ void BecomeIdle() {
 
 absl::StatusOr<std::shared_ptr<const Digests>> Compute(const Residency& residency,
                                                        const std::function<bool()>& keep_going) {
-  std::vector<wire::Mapping> mappings;
-  std::vector<std::span<const std::byte>> segments;
+  std::vector<std::unique_ptr<memory::SegmentReader>> segments;
   for (const memory::ExportedSegment& segment : residency.segments) {
-    auto mapping = wire::MapReadOnly(segment.fd.get(), segment.size_bytes);
-    if (!mapping.ok()) return mapping.status();
-    segments.push_back(mapping->bytes());
-    mappings.push_back(*std::move(mapping));
+    auto reader = memory::SegmentReader::Open(segment);
+    if (!reader.ok()) return reader.status();
+    segments.push_back(*std::move(reader));
   }
   const wire::TableView& table = residency.table->view();
-  auto tensors = wire::TensorDigests(table, segments, keep_going);
+  auto tensors = wire::TensorDigests(
+      table,
+      [&](uint32_t region, uint64_t offset, uint64_t size_bytes) {
+        return segments[region]->Read(offset, size_bytes);
+      },
+      keep_going);
   if (!tensors.ok()) return tensors.status();
   auto digests = std::make_shared<Digests>();
   digests->weights = wire::WeightsDigest(table, *tensors);

@@ -38,6 +38,13 @@ void EventChannel::Send(Outgoing event) {
   wake_.NotifyOne();
 }
 
+void EventChannel::Flush(std::chrono::steady_clock::time_point deadline) {
+  wire::MutexLock lock(mutex_);
+  while ((!queue_.empty() || writing_) && !closed_) {
+    if (!idle_.WaitUntil(mutex_, deadline)) return;
+  }
+}
+
 void EventChannel::Close() {
   {
     wire::MutexLock lock(mutex_);
@@ -45,6 +52,7 @@ void EventChannel::Close() {
   }
   socket_->Shutdown();
   wake_.NotifyOne();
+  idle_.NotifyAll();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -53,8 +61,11 @@ void EventChannel::Run() {
     Outgoing next;
     {
       wire::MutexLock lock(mutex_);
+      writing_ = false;
+      if (queue_.empty()) idle_.NotifyAll();
       while (queue_.empty() && !closed_) wake_.Wait(mutex_);
       if (closed_) return;
+      writing_ = true;
       next = std::move(queue_.front());
       queue_.pop_front();
     }
@@ -63,6 +74,7 @@ void EventChannel::Run() {
     std::deque<Outgoing> dropped;
     wire::MutexLock lock(mutex_);
     closed_ = true;
+    idle_.NotifyAll();
     dropped.swap(queue_);
     return;
   }

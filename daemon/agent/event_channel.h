@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <deque>
 #include <memory>
 #include <thread>
@@ -24,6 +25,9 @@ class EventChannel {
   // Dropped once the connection is gone.
   void Send(Outgoing event);
 
+  // Waits until all that was sent before is written, or the connection is gone, or the deadline.
+  void Flush(std::chrono::steady_clock::time_point deadline);
+
   // Ends the connection, both ways, and joins. Idempotent.
   void Close();
 
@@ -33,7 +37,9 @@ class EventChannel {
   const std::shared_ptr<wire::FramedSocket> socket_;
   wire::Mutex mutex_;
   wire::CondVar wake_;
+  wire::CondVar idle_;
   std::deque<Outgoing> queue_ MODELD_GUARDED_BY(mutex_);
+  bool writing_ MODELD_GUARDED_BY(mutex_) = false;
   bool closed_ MODELD_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

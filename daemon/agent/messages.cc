@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -11,6 +12,7 @@
 #include "wire/error.h"
 #include "wire/framed_socket.h"
 #include "wire/memfd.h"
+#include "wire/segment.h"
 
 namespace modeld::agent {
 namespace {
@@ -66,11 +68,8 @@ absl::StatusOr<std::shared_ptr<const plan::SealedTable>> ParseTable(
 void AddSegments(const Residency& residency, google::protobuf::RepeatedPtrField<v1::Segment>* out,
                  std::vector<int>* fds) {
   for (const memory::ExportedSegment& segment : residency.segments) {
-    v1::Segment* message = out->Add();
-    message->set_kind(v1::Segment::HOST_MEMFD);
-    message->set_size_bytes(segment.size_bytes);
-    message->set_page_size_bytes(segment.page_size_bytes);
-    fds->push_back(segment.fd.get());
+    wire::ToProto(segment.info, *out->Add());
+    for (const wire::UniqueFd& fd : segment.fds) fds->push_back(fd.get());
   }
 }
 
@@ -106,26 +105,33 @@ absl::StatusOr<LoadOrder> ParseLoad(const v1::LoadRequest& request,
 }
 
 absl::StatusOr<Adopted> ParseAdopt(const v1::AdoptResidency& request,
-                                   std::vector<wire::UniqueFd> fds) {
+                                   std::vector<wire::UniqueFd> fds,
+                                   memory::SegmentAllocator& allocator) {
   auto residency = std::make_shared<Residency>();
   residency->id = request.residency_id();
   residency->record = request.record();
   if (auto status = CheckId(residency->id); !status.ok()) return status;
   const bool has_digest = !request.weights_digest().empty();
-  const size_t segment_count = static_cast<size_t>(request.segments_size());
-  if (fds.size() != 1 + segment_count + (has_digest ? 1 : 0)) {
-    return Invalid(absl::StrCat(segment_count, " segments with ", fds.size(), " descriptors"));
+  std::vector<wire::SegmentInfo> segments;
+  size_t fd_count = has_digest ? 2 : 1;
+  for (const v1::Segment& message : request.segments()) {
+    auto segment = wire::SegmentFromProto(message);
+    if (!segment.ok()) return Invalid(std::string(segment.status().message()));
+    fd_count += segment->descriptor_count();
+    segments.push_back(*std::move(segment));
+  }
+  if (fds.size() != fd_count) {
+    return Invalid(absl::StrCat(segments.size(), " segments with ", fds.size(), " descriptors"));
   }
   std::vector<uint64_t> sizes;
-  for (size_t i = 0; i < segment_count; ++i) {
-    const v1::Segment& segment = request.segments(static_cast<int>(i));
-    if (segment.kind() != v1::Segment::HOST_MEMFD) return Invalid("a segment of another device");
-    if (auto status = wire::CheckSealed(fds[1 + i].get(), segment.size_bytes()); !status.ok()) {
-      return Invalid(std::string(status.message()));
-    }
-    sizes.push_back(segment.size_bytes());
-    residency->segments.push_back(
-        {std::move(fds[1 + i]), segment.size_bytes(), segment.page_size_bytes()});
+  auto next = std::make_move_iterator(fds.begin() + 1);
+  for (const wire::SegmentInfo& segment : segments) {
+    std::vector<wire::UniqueFd> own(next, next + segment.descriptor_count());
+    next += static_cast<std::ptrdiff_t>(segment.descriptor_count());
+    auto taken = allocator.Adopt(segment, std::move(own));
+    if (!taken.ok()) return taken.status();
+    sizes.push_back(segment.size_bytes);
+    residency->segments.push_back(*std::move(taken));
   }
   auto table = ParseTable(std::move(fds.front()), request.table_size_bytes(), sizes);
   if (!table.ok()) return table.status();
@@ -189,9 +195,11 @@ Outgoing MakeDigest(const std::string& id, std::shared_ptr<const Digests> digest
   return out;
 }
 
-Outgoing MakeReleased(const std::string& id) {
+Outgoing MakeReleased(const std::string& id, uint64_t unreturned_bytes) {
   Outgoing out;
-  out.event.mutable_released()->set_residency_id(id);
+  v1::Released* released = out.event.mutable_released();
+  released->set_residency_id(id);
+  released->set_unreturned_bytes(unreturned_bytes);
   return out;
 }
 

@@ -46,15 +46,17 @@ struct Adopted {
   std::shared_ptr<const Residency> residency;
   std::shared_ptr<const Digests> digests;  // null: not known
 };
+// The segments become `allocator`'s; what that refuses with passes through.
 absl::StatusOr<Adopted> ParseAdopt(const v1::AdoptResidency& request,
-                                   std::vector<wire::UniqueFd> fds);
+                                   std::vector<wire::UniqueFd> fds,
+                                   memory::SegmentAllocator& allocator);
 
 Outgoing MakeProgress(const std::string& id, uint64_t bytes_done, uint64_t bytes_total);
 Outgoing MakeDone(std::shared_ptr<const Residency> residency, std::string_view read_mode,
                   uint64_t read_nanos);
 Outgoing MakeFailed(const std::string& id, const absl::Status& status);
 Outgoing MakeDigest(const std::string& id, std::shared_ptr<const Digests> digests);
-Outgoing MakeReleased(const std::string& id);
+Outgoing MakeReleased(const std::string& id, uint64_t unreturned_bytes);
 // `digests` may be null.
 Outgoing MakeInventoryItem(std::shared_ptr<const Residency> residency,
                            std::shared_ptr<const Digests> digests);

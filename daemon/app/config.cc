@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "app/config_file.h"
@@ -125,6 +126,12 @@ absl::StatusOr<uint64_t> HostCapacityBytes(const Config& config) {
   const auto memory = GetMachineMemory();
   if (!memory.ok()) return memory.status();
   return static_cast<uint64_t>(static_cast<double>(memory->bytes) * capacity.percent / 100);
+}
+
+uint64_t GpuCapacityBytes(const Config& config, const std::string& uuid, uint64_t memory_bytes) {
+  const Capacity& capacity = config.gpu_capacity.For(uuid);
+  if (capacity.percent == 0) return std::min(capacity.bytes, memory_bytes);
+  return static_cast<uint64_t>(static_cast<double>(memory_bytes) * capacity.percent / 100);
 }
 
 }  // namespace modeld::app

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "app/per_gpu.h"
 #include "app/quantity.h"
 #include "base/clock.h"
 
@@ -24,6 +25,9 @@ struct Config {
   std::string state_dir;  // empty: none
   std::vector<std::string> roots;
   Capacity host_capacity = {.bytes = 0, .percent = 75};
+  std::string gpus = "auto";  // or `none`
+  PerGpu<Capacity> gpu_capacity = {.common = {.bytes = 0, .percent = 80}, .by_uuid = {}};
+  PerGpu<std::string> gpu_export = {.common = "auto", .by_uuid = {}};  // `auto`, `vmm` or `ipc`
   std::vector<uint32_t> allow_uids;
   std::vector<uint32_t> allow_gids;
   std::string socket_group;  // empty: the group that the daemon runs with
@@ -80,5 +84,8 @@ std::string DefaultConfigPath(const Surroundings& surroundings);
 
 // `host_capacity` in bytes. UNAVAILABLE when it is a part of a memory whose size cannot be told.
 absl::StatusOr<uint64_t> HostCapacityBytes(const Config& config);
+
+// `gpu_capacity` of a GPU with so much memory, in bytes; never more than that.
+uint64_t GpuCapacityBytes(const Config& config, const std::string& uuid, uint64_t memory_bytes);
 
 }  // namespace modeld::app

@@ -8,6 +8,7 @@
 
 #include "app/logging.h"
 #include "app/version.h"
+#include "supervisor/gpu_list.h"
 #include "wire/text.h"
 
 namespace modeld::app {
@@ -16,6 +17,8 @@ namespace {
 // Enough that one file system that hangs does not hold up the others' references.
 constexpr int kResolveThreads = 8;
 constexpr int kInspectThreads = 2;
+// A driver that nobody has used yet, and a context.
+constexpr std::chrono::seconds kGpuPatience{60};
 
 // A parser is a process that reads a header.
 int PlanThreads() {
@@ -33,6 +36,21 @@ supervisor::AgentSupervisor::Options AgentOptions(const Config& config,
   options.socket_path = runtime_dir.File("agent-host.sock");
   options.grace = config.agent_grace;
   options.log_level = std::string(LevelName(config.log_level));
+  return options;
+}
+
+supervisor::AgentSupervisor::Options GpuAgentOptions(const Config& config,
+                                                     const RuntimeDir& runtime_dir,
+                                                     const std::string& uuid) {
+  supervisor::AgentSupervisor::Options options = AgentOptions(config, runtime_dir);
+  options.socket_path = runtime_dir.File(wire::StrCat("agent-", uuid, ".sock"));
+  options.program = "modeld-agent-cuda";
+  options.device = uuid;
+  options.label = wire::StrCat("agent of ", uuid);
+  options.arguments = {"--device", uuid, "--export", config.gpu_export.For(uuid)};
+  // It sees no other GPU, so it makes no context on one by mistake.
+  options.environment = {wire::StrCat("CUDA_VISIBLE_DEVICES=", uuid)};
+  options.start_timeout = kGpuPatience;
   return options;
 }
 
@@ -90,16 +108,54 @@ absl::Status Daemon::StartAgent() {
   return host_agent_->Start();
 }
 
+// GPUs are no condition for serving: what is wrong with one is its own note.
+void Daemon::FindGpus() {
+  if (config_.gpus == "none") return;
+  const auto list = supervisor::ListGpus();
+  if (!list.ok()) {
+    const bool absent = absl::IsNotFound(list.status());
+    Log(absent ? LogLevel::kDebug : LogLevel::kWarn, "no GPUs",
+        {{"why", std::string(wire::ToStd(list.status().message()))}});
+    return;
+  }
+  if (list->gpus().empty()) Log(LogLevel::kInfo, "no GPUs", {{"why", list->note()}});
+  for (const v1::Gpu& gpu : list->gpus()) {
+    residency::DeviceFacts facts;
+    facts.index = static_cast<uint32_t>(gpus_.size());
+    facts.name = gpu.name();
+    facts.pci_bus_id = gpu.pci_bus_id();
+    facts.memory_bytes = gpu.memory_bytes();
+    auto agent = std::make_unique<supervisor::AgentSupervisor>(
+        GpuAgentOptions(config_, runtime_dir_, gpu.uuid()), &manager_);
+    manager_.AddDevice(gpu.uuid(), GpuCapacityBytes(config_, gpu.uuid(), gpu.memory_bytes()),
+                       agent.get(), std::move(facts));
+    gpus_.push_back({gpu.uuid(), std::move(agent)});
+  }
+}
+
+// All at once: a context takes a second.
+void Daemon::StartGpus() {
+  for (const Gpu& gpu : gpus_) gpu.agent->StartInBackground();
+  const base::TimePoint deadline = base::SystemClock().Now() + kGpuPatience;
+  for (const Gpu& gpu : gpus_) {
+    if (gpu.agent->WaitUntilUp(deadline)) continue;
+    Log(LogLevel::kError, "a GPU's agent does not come up; serving without it",
+        {{"device", gpu.uuid}});
+  }
+}
+
 absl::Status Daemon::BringUp(std::optional<gid_t> socket_group) {
   residency::Event started;
   started.type = residency::EventType::kDaemonStarted;
   started.pid = ::getpid();
   manager_.events().Publish(std::move(started));
 
+  FindGpus();
   if (auto status = StartAgent(); !status.ok()) {
     TearDown(/*leave_agent_running=*/false);
     return status;
   }
+  StartGpus();
   auto server = rpc::Server::Start(
       {.runtime_dir = runtime_dir_.path(),
        .peers = {.allow_uids = config_.allow_uids, .allow_gids = config_.allow_gids},
@@ -130,6 +186,7 @@ void Daemon::Stop() {
 void Daemon::TearDown(bool leave_agent_running) {
   if (std::exchange(down_, true)) return;
   server_.reset();
+  for (const Gpu& gpu : gpus_) gpu.agent->Stop(leave_agent_running);
   host_agent_->Stop(leave_agent_running);
   // Whoever has a task of the manager finishes it, and gets no more.
   resolve_pool_.Stop();
@@ -157,13 +214,13 @@ absl::StatusOr<rpc::InspectResult> Daemon::Inspect(const std::string& reference)
                             .resident_bytes = inspection->resident_bytes};
 }
 
-v1::ParserSandbox Daemon::Sandbox() const {
+std::optional<v1::ParserSandbox> Daemon::Sandbox() const {
+  const auto sandbox = catalog_.last_sandbox();
+  if (!sandbox) return std::nullopt;
   v1::ParserSandbox message;
-  if (const auto sandbox = catalog_.last_sandbox()) {
-    message.set_landlock_abi(sandbox->landlock_abi);
-    message.set_seccomp(sandbox->seccomp);
-    message.set_address_space_limit_bytes(sandbox->address_space_limit_bytes);
-  }
+  message.set_landlock_abi(sandbox->landlock_abi);
+  message.set_seccomp(sandbox->seccomp);
+  message.set_address_space_limit_bytes(sandbox->address_space_limit_bytes);
   return message;
 }
 

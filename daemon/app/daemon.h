@@ -47,10 +47,18 @@ class Daemon {
  private:
   Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes);
 
+  // One GPU: its agent keeps the residencies on it.
+  struct Gpu {
+    std::string uuid;
+    std::unique_ptr<supervisor::AgentSupervisor> agent;
+  };
+
   absl::Status StartAgent();
+  void FindGpus();
+  void StartGpus();
   absl::Status BringUp(std::optional<gid_t> socket_group);
   absl::StatusOr<rpc::InspectResult> Inspect(const std::string& reference);
-  v1::ParserSandbox Sandbox() const;
+  std::optional<v1::ParserSandbox> Sandbox() const;
   void TearDown(bool leave_agent_running);
 
   const Config config_;
@@ -68,6 +76,7 @@ class Daemon {
   residency::Manager manager_;
   EventLogger event_logger_;
   std::optional<supervisor::AgentSupervisor> host_agent_;  // never empty
+  std::vector<Gpu> gpus_;
   std::unique_ptr<rpc::Server> server_;
   bool down_ = false;
 };

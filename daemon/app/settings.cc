@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -29,6 +30,19 @@ constexpr Setting kSettings[] = {
      "How much host memory residencies may take: a size (\"12GiB\") or a part of the memory that "
      "the\n"
      "machine, or the cgroup that modeld runs in, has."},
+    {"gpus", "", SettingKind::kGpus, &Config::gpus, "\"auto\"",
+     "Which GPUs residencies may be on: \"auto\", all that the driver shows, or \"none\". "
+     "CUDA_VISIBLE_DEVICES\n"
+     "narrows it down."},
+    {"gpu_capacity", "", SettingKind::kPerGpu, &Config::gpu_capacity, "[\"80%\"]",
+     "How much of a GPU's memory residencies may take: a size or a part of all of it, for every "
+     "GPU,\n"
+     "and others for some (\"GPU-<uuid>=40GiB\")."},
+    {"gpu_export", "", SettingKind::kPerGpu, &Config::gpu_export, "[\"auto\"]",
+     "How workers get at a GPU's memory: \"vmm\" (read-only, outlives the agent), \"ipc\" "
+     "(legacy CUDA\n"
+     "IPC), or \"auto\", which tries vmm first; for every GPU, and others for some "
+     "(\"GPU-<uuid>=ipc\")."},
     {"allow_uids", "", SettingKind::kIds, &Config::allow_uids, "[]",
      "Users (numbers) whose processes may connect to modeld.sock and attach.sock; root and "
      "modeld's\n"
@@ -77,7 +91,8 @@ bool TakesNumbers(SettingKind kind) {
 }
 
 bool IsList(SettingKind kind) {
-  return kind == SettingKind::kDirectories || kind == SettingKind::kIds;
+  return kind == SettingKind::kDirectories || kind == SettingKind::kIds ||
+         kind == SettingKind::kPerGpu;
 }
 
 absl::Status CheckShape(const Setting& setting, const RawValue& value) {
@@ -89,8 +104,9 @@ absl::Status CheckShape(const Setting& setting, const RawValue& value) {
   for (const RawValue::Item& item : value.items) {
     if (item.is_number && !TakesNumbers(setting.kind)) {
       return Wrong(setting, value,
-                   wire::StrCat("must be text, such as ",
-                                IsList(setting.kind) ? "[\"/models\"]" : setting.default_text));
+                   wire::StrCat("must be text, such as ", setting.kind == SettingKind::kDirectories
+                                                              ? "[\"/models\"]"
+                                                              : setting.default_text));
     }
   }
   return absl::OkStatus();
@@ -129,6 +145,9 @@ struct Parser {
     if (setting.kind == SettingKind::kDirectory) {
       if (auto status = CheckDirectory(setting, value, only()); !status.ok()) return status;
       config.*member = Trimmed(only());
+    } else if (setting.kind == SettingKind::kGpus && only() != "auto" && only() != "none") {
+      return Wrong(setting, value,
+                   wire::StrCat(Quoted(only()), " is neither \"auto\" nor \"none\""));
     } else {
       config.*member = only();
     }
@@ -183,6 +202,36 @@ struct Parser {
     return absl::OkStatus();
   }
 
+  absl::Status operator()(PerGpu<Capacity> Config::*member) const {
+    return TakePerGpu(config.*member, [](std::string_view text) { return ParseCapacity(text); });
+  }
+
+  absl::Status operator()(PerGpu<std::string> Config::*member) const {
+    return TakePerGpu(config.*member, [](std::string_view text) -> absl::StatusOr<std::string> {
+      if (text == "auto" || text == "vmm" || text == "ipc") return std::string(text);
+      return absl::InvalidArgumentError(wire::StrCat(Quoted(text), " is none of: auto, vmm, ipc"));
+    });
+  }
+
+  // `VALUE` for all, `GPU-<uuid>=VALUE` for one.
+  template <class T, class Parse>
+  absl::Status TakePerGpu(PerGpu<T>& to, Parse parse) const {
+    for (const RawValue::Item& item : value.items) {
+      const size_t equals = item.text.find('=');
+      const bool for_all = equals == std::string::npos;
+      const std::string uuid = for_all ? "" : absl::AsciiStrToLower(item.text.substr(0, equals));
+      if (!for_all && !absl::StartsWith(uuid, "gpu-")) {
+        return Wrong(setting, value,
+                     wire::StrCat(Quoted(item.text.substr(0, equals)),
+                                  " is no GPU's UUID; nvidia-smi -L shows them"));
+      }
+      auto parsed = parse(std::string_view(item.text).substr(for_all ? 0 : equals + 1));
+      if (!parsed.ok()) return Wrong(setting, value, wire::ToStd(parsed.status().message()));
+      (for_all ? to.common : to.by_uuid["GPU-" + uuid.substr(4)]) = *std::move(parsed);
+    }
+    return absl::OkStatus();
+  }
+
   template <class T>
   absl::Status Take(absl::StatusOr<T> parsed, T& to) const {
     if (!parsed.ok()) return Wrong(setting, value, wire::ToStd(parsed.status().message()));
@@ -210,6 +259,20 @@ struct Printer {
   }
   std::string operator()(base::Duration Config::*member) const {
     return Quoted(DurationText(config.*member));
+  }
+  std::string operator()(PerGpu<Capacity> Config::*member) const {
+    return List(config.*member, [](const Capacity& capacity) { return CapacityText(capacity); });
+  }
+  std::string operator()(PerGpu<std::string> Config::*member) const {
+    return List(config.*member, [](const std::string& word) { return word; });
+  }
+  template <class T, class Text>
+  static std::string List(const PerGpu<T>& values, Text text) {
+    std::string list = Quoted(text(values.common));
+    for (const auto& [uuid, value] : values.by_uuid) {
+      list += wire::StrCat(", ", Quoted(wire::StrCat(uuid, "=", text(value))));
+    }
+    return wire::StrCat("[", list, "]");
   }
   std::string operator()(LogLevel Config::*member) const {
     return Quoted(kLevels[static_cast<size_t>(config.*member)]);

@@ -14,7 +14,17 @@
 
 namespace modeld::app {
 
-enum class SettingKind { kDirectory, kDirectories, kIds, kWord, kCapacity, kDuration, kLogLevel };
+enum class SettingKind {
+  kDirectory,
+  kDirectories,
+  kIds,
+  kWord,
+  kCapacity,
+  kDuration,
+  kLogLevel,
+  kGpus,
+  kPerGpu
+};
 
 struct Setting {
   std::string_view name;  // in the file; MODELD_<NAME> in the environment
@@ -22,7 +32,7 @@ struct Setting {
   SettingKind kind;
   std::variant<std::string Config::*, std::vector<std::string> Config::*,
                std::vector<uint32_t> Config::*, Capacity Config::*, base::Duration Config::*,
-               LogLevel Config::*>
+               LogLevel Config::*, PerGpu<Capacity> Config::*, PerGpu<std::string> Config::*>
       member;
   std::string_view default_text;  // as TOML, where documentation shows it
   std::string_view help;          // lines

@@ -71,6 +71,8 @@ struct Extent {
 
 class Chunker {
  public:
+  explicit Chunker(CutAt cut) : cut_(cut) {}
+
   void Add(const CopyRange& range) {
     if (range.size_bytes == 0) return;
     plan_.total_bytes += range.size_bytes;
@@ -94,7 +96,8 @@ class Chunker {
   void Cut(CopyRange rest) {
     while (rest.size_bytes > 0) {
       CopyRange piece = rest;
-      piece.size_bytes = std::min(rest.size_bytes, kChunkBytes - rest.segment_offset % kChunkBytes);
+      const uint64_t offset = cut_ == CutAt::kFile ? rest.file_offset : rest.segment_offset;
+      piece.size_bytes = std::min(rest.size_bytes, kChunkBytes - offset % kChunkBytes);
       Begin(piece);
       rest.file_offset += piece.size_bytes;
       rest.segment_offset += piece.size_bytes;
@@ -124,6 +127,7 @@ class Chunker {
     plan_.pieces.push_back(piece);
   }
 
+  const CutAt cut_;
   ChunkPlan plan_;
   std::vector<Extent> extents_;
   bool gathering_ = false;  // the last chunk takes more short ranges
@@ -133,10 +137,10 @@ class Chunker {
 
 absl::StatusOr<ChunkPlan> MakeChunks(std::span<const CopyRange> ranges,
                                      std::span<const uint64_t> file_sizes,
-                                     std::span<const uint64_t> segment_sizes) {
+                                     std::span<const uint64_t> segment_sizes, CutAt cut) {
   if (auto status = CheckBounds(ranges, file_sizes, segment_sizes); !status.ok()) return status;
   if (auto status = CheckDisjoint(ranges); !status.ok()) return status;
-  Chunker chunker;
+  Chunker chunker(cut);
   for (const CopyRange& range : ranges) chunker.Add(range);
   return chunker.Finish();
 }

@@ -19,9 +19,13 @@ inline constexpr uint64_t kLongRangeBytes = 256 << 10;
 // read.
 inline constexpr uint64_t kMaxGapBytes = 4096;
 
+// Where long ranges are cut: at multiples of kChunkBytes of their segment, so that no two readers
+// need the same pages of it; or of their file, so that every read begins and ends with a page of
+// that.
+enum class CutAt { kSegment, kFile };
+
 // A stretch of a file and the ranges whose bytes it holds: either one range of at most kChunkBytes,
-// which crosses no multiple of kChunkBytes in its segment (so that no two readers need the same
-// pages), or several short ones.
+// which crosses none of the multiples that it is cut at, or several short ones.
 struct Chunk {
   uint32_t file_index = 0;
   uint64_t file_offset = 0;
@@ -44,6 +48,7 @@ struct ChunkPlan {
 // the segment: each would be a fault of whoever made the plan. O(n log n).
 absl::StatusOr<ChunkPlan> MakeChunks(std::span<const plan::CopyRange> ranges,
                                      std::span<const uint64_t> file_sizes,
-                                     std::span<const uint64_t> segment_sizes);
+                                     std::span<const uint64_t> segment_sizes,
+                                     CutAt cut = CutAt::kSegment);
 
 }  // namespace modeld::memory

@@ -30,11 +30,24 @@ absl::Status ChunkReader::Read(const Chunk& chunk) {
   const plan::CopyRange& first = chunk.pieces.front();
   if (chunk.pieces.size() == 1 && first.size_bytes >= kLongRangeBytes / 2) {
     if (!direct) return ReadPieceBuffered(file, first);
-    if (first.file_offset % kWindowAlignmentBytes == first.segment_offset % kWindowAlignmentBytes) {
+    if (segments_[first.segment_index]->staged() ||
+        first.file_offset % kWindowAlignmentBytes == first.segment_offset % kWindowAlignmentBytes) {
       return ReadInPlace(file, first);
     }
   }
   return ReadGathered(file, chunk, direct);
+}
+
+absl::Status ChunkReader::Write(SegmentFill& segment, uint64_t offset, uint64_t size_bytes,
+                                uint64_t like,
+                                const std::function<absl::Status(std::span<std::byte>)>& fill) {
+  const auto window = segment.Open(offset, size_bytes, like);
+  if (!window.ok()) return window.status();
+  if (absl::Status status = fill({window->data, window->size_bytes}); !status.ok()) {
+    segment.Abandon(*window);
+    return status;
+  }
+  return segment.Close(*window);
 }
 
 absl::Status ChunkReader::ReadInPlace(const SourceFile& file, const plan::CopyRange& piece) {
@@ -56,15 +69,14 @@ absl::Status ChunkReader::ReadInPlace(const SourceFile& file, const plan::CopyRa
   }
   if (pages_end > pages_begin) {
     const plan::CopyRange pages = part(pages_begin, pages_end);
-    SegmentFill& segment = *segments_[piece.segment_index];
-    auto window = segment.Open(pages.segment_offset, pages.size_bytes);
-    if (!window.ok()) return window.status();
-    if (auto status = file.ReadDirect(pages_begin, {window->data, window->size_bytes},
-                                      window->size_bytes, keep_going_);
+    const auto read = [&](std::span<std::byte> out) {
+      return file.ReadDirect(pages_begin, out, out.size(), keep_going_);
+    };
+    if (auto status = Write(*segments_[piece.segment_index], pages.segment_offset, pages.size_bytes,
+                            pages.file_offset, read);
         !status.ok()) {
       return status;
     }
-    if (auto status = segment.Close(*window); !status.ok()) return status;
   }
   if (end > pages_end) {
     const plan::CopyRange tail = part(pages_end, end);
@@ -74,15 +86,10 @@ absl::Status ChunkReader::ReadInPlace(const SourceFile& file, const plan::CopyRa
 }
 
 absl::Status ChunkReader::ReadPieceBuffered(const SourceFile& file, const plan::CopyRange& piece) {
-  SegmentFill& segment = *segments_[piece.segment_index];
-  auto window = segment.Open(piece.segment_offset, piece.size_bytes);
-  if (!window.ok()) return window.status();
-  if (auto status =
-          file.ReadBuffered(piece.file_offset, {window->data, window->size_bytes}, keep_going_);
-      !status.ok()) {
-    return status;
-  }
-  return segment.Close(*window);
+  return Write(*segments_[piece.segment_index], piece.segment_offset, piece.size_bytes,
+               piece.segment_offset, [&](std::span<std::byte> out) {
+                 return file.ReadBuffered(piece.file_offset, out, keep_going_);
+               });
 }
 
 absl::Status ChunkReader::ReadGathered(const SourceFile& file, const Chunk& chunk, bool direct) {
@@ -128,11 +135,11 @@ absl::Status ChunkReader::ReadStretch(const SourceFile& file, uint64_t begin, ui
 }
 
 absl::Status ChunkReader::Place(const plan::CopyRange& piece, const std::byte* bytes) {
-  SegmentFill& segment = *segments_[piece.segment_index];
-  auto window = segment.Open(piece.segment_offset, piece.size_bytes);
-  if (!window.ok()) return window.status();
-  std::memcpy(window->data, bytes, piece.size_bytes);
-  return segment.Close(*window);
+  return Write(*segments_[piece.segment_index], piece.segment_offset, piece.size_bytes,
+               piece.segment_offset, [&](std::span<std::byte> out) {
+                 std::memcpy(out.data(), bytes, out.size());
+                 return absl::OkStatus();
+               });
 }
 
 absl::Status ChunkReader::NeedBounce() {

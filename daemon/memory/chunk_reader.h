@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -28,7 +29,10 @@ class ChunkReader {
   uint64_t buffered_bytes() const { return buffered_bytes_; }
 
  private:
-  // One range whose pages in the file are pages in the segment.
+  // Has `fill` write to the window of [offset, offset + size_bytes) of a segment.
+  absl::Status Write(SegmentFill& segment, uint64_t offset, uint64_t size_bytes, uint64_t like,
+                     const std::function<absl::Status(std::span<std::byte>)>& fill);
+  // One range whose pages in the file are pages in its window.
   absl::Status ReadInPlace(const SourceFile& file, const plan::CopyRange& piece);
   absl::Status ReadPieceBuffered(const SourceFile& file, const plan::CopyRange& piece);
   // Any ranges, by way of the bounce buffer.

@@ -161,7 +161,9 @@ absl::StatusOr<CopyStats> CopyRanges(std::span<const plan::OpenFile> files,
   for (const plan::OpenFile& file : files) file_sizes.push_back(file.identity.size_bytes);
   std::vector<uint64_t> segment_sizes;
   for (const auto& segment : segments) segment_sizes.push_back(segment->size_bytes());
-  auto chunks = MakeChunks(ranges, file_sizes, segment_sizes);
+  const bool staged = !segments.empty() && segments.front()->staged();
+  auto chunks =
+      MakeChunks(ranges, file_sizes, segment_sizes, staged ? CutAt::kFile : CutAt::kSegment);
   if (!chunks.ok()) return chunks.status();
   return Copy(files, segments, *std::move(chunks), options).Run();
 }

@@ -31,8 +31,9 @@ class HostFill : public SegmentFill {
         blocks_((size_bytes_ + kBlockBytes - 1) / kBlockBytes) {}
 
   uint64_t size_bytes() const override { return size_bytes_; }
+  bool staged() const override { return false; }
 
-  absl::StatusOr<Window> Open(uint64_t offset, uint64_t size_bytes) override {
+  absl::StatusOr<Window> Open(uint64_t offset, uint64_t size_bytes, uint64_t like) override {
     if (size_bytes == 0 || size_bytes > kMaxWindowBytes ||
         !wire::RangeFits(offset, size_bytes, size_bytes_)) {
       return absl::InvalidArgumentError(absl::StrCat("no window of ", size_bytes, " bytes at ",
@@ -46,6 +47,7 @@ class HostFill : public SegmentFill {
   }
 
   absl::Status Close(const Window& window) override { return absl::OkStatus(); }
+  void Abandon(const Window& window) override {}
 
   absl::StatusOr<ExportedSegment> Export() override {
     // Pages that are missing now would be charged to whoever reads them first, and a hole in
@@ -56,8 +58,11 @@ class HostFill : public SegmentFill {
     mapping_.Unmap();
     if (absl::Status status = wire::SealMemfd(fd_.get()); !status.ok()) return status;
     const bool huge = huge_bytes_.load() * 2 > size_bytes_;
-    return ExportedSegment{std::move(fd_), size_bytes_,
-                           huge ? static_cast<uint32_t>(kHugePageBytes) : SmallPageBytes()};
+    ExportedSegment segment;
+    segment.info.size_bytes = size_bytes_;
+    segment.info.page_size_bytes = huge ? static_cast<uint32_t>(kHugePageBytes) : SmallPageBytes();
+    segment.fds.push_back(std::move(fd_));
+    return segment;
   }
 
  private:
@@ -114,7 +119,7 @@ absl::StatusOr<std::unique_ptr<SegmentFill>> AllocateOf(const std::string& name,
 
 absl::StatusOr<std::unique_ptr<SegmentFill>> HostAllocator::Allocate(const std::string& name,
                                                                      uint64_t size_bytes) {
-  if (size_bytes % plan::kSegmentGranularityBytes != 0) {
+  if (size_bytes == 0 || size_bytes % plan::kSegmentGranularityBytes != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
         "a segment of ", size_bytes, " bytes is no multiple of ", plan::kSegmentGranularityBytes));
   }
@@ -124,6 +129,21 @@ absl::StatusOr<std::unique_ptr<SegmentFill>> HostAllocator::Allocate(const std::
     return AllocateOf(name, size_bytes, pages_.fallback);
   }
   return fill;
+}
+
+absl::StatusOr<ExportedSegment> HostAllocator::Adopt(const wire::SegmentInfo& info,
+                                                     std::vector<wire::UniqueFd> fds) {
+  if (info.kind != wire::SegmentKind::kHostMemfd) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a segment of kind ", wire::SegmentKindName(info.kind), " is not the host's"));
+  }
+  if (absl::Status status = wire::CheckDescriptors(info, fds); !status.ok()) {
+    return absl::InvalidArgumentError(status.message());
+  }
+  ExportedSegment segment;
+  segment.info = info;
+  segment.fds = std::move(fds);
+  return segment;
 }
 
 }  // namespace modeld::memory

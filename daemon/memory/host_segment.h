@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "memory/page_choice.h"
 #include "memory/segment.h"
@@ -18,6 +19,10 @@ class HostAllocator : public SegmentAllocator {
 
   absl::StatusOr<std::unique_ptr<SegmentFill>> Allocate(const std::string& name,
                                                         uint64_t size_bytes) override;
+  absl::StatusOr<ExportedSegment> Adopt(const wire::SegmentInfo& info,
+                                        std::vector<wire::UniqueFd> fds) override;
+  // The machine's free memory says nothing about segments: others use it, and the page cache.
+  std::optional<uint64_t> FreeBytes() const override { return std::nullopt; }
 
   const PageChoice& pages() const { return pages_; }
 

@@ -75,11 +75,7 @@ bool CanTellCached(int fd) {
 absl::StatusOr<plan::FileIdentity> IdentityOf(int fd) {
   struct stat info;
   if (::fstat(fd, &info) != 0) return absl::ErrnoToStatus(errno, "fstat");
-  const auto nanos = [](const timespec& time) {
-    return time.tv_sec * int64_t{1'000'000'000} + time.tv_nsec;
-  };
-  return plan::FileIdentity{info.st_dev, info.st_ino, static_cast<uint64_t>(info.st_size),
-                            nanos(info.st_mtim), nanos(info.st_ctim)};
+  return plan::IdentityOf(info);
 }
 
 SourceFile::SourceFile(const plan::OpenFile& file)

@@ -17,7 +17,9 @@ namespace {
 // The unit of direct reads, and of the host's smallest page.
 constexpr uint64_t kPageBytes = 4096;
 // A cache line: enough for every dtype and for vector loads.
-constexpr uint64_t kPackedAlignmentBytes = 64;
+constexpr uint64_t kHostAlignmentBytes = 64;
+// What cudaMalloc promises at least 256 of, and what loads of 16 bytes by a warp of 32 want.
+constexpr uint64_t kDeviceAlignmentBytes = 512;
 // Strides of 0 and aliases can name one byte any number of times, and a digest reads it each time.
 // Real checkpoints tie a few tensors.
 constexpr uint64_t kMaxReadsOfAByte = 64;
@@ -36,14 +38,13 @@ struct Item {
 
 // Lays items out one file after another. `false` from a method means that the sizes do not fit 64
 // bits.
-class HostLayout {
+class Layout {
  public:
+  explicit Layout(Place place) : place_(place) {}
+
   // REQUIRES: the items are one file's, sorted by offset, and not empty.
   bool AddFile(std::span<Item> items) {
-    const bool aligned = std::all_of(items.begin(), items.end(), [](const Item& item) {
-      return item.size_bytes == 0 || item.file_offset % item.alignment_bytes == 0;
-    });
-    return aligned ? AddAsItIs(items) : AddPacked(items);
+    return KeepsItsLayout(items) ? AddAsItIs(items) : AddPacked(items);
   }
 
   std::optional<uint64_t> SegmentBytes() const {
@@ -56,11 +57,24 @@ class HostLayout {
   std::vector<CopyRange> TakeRanges() { return std::move(ranges_); }
 
  private:
+  // Are all tensors aligned when the file is moved as a whole? On the host it moves by pages, on a
+  // device so that its first tensor is aligned.
+  bool KeepsItsLayout(std::span<const Item> items) const {
+    const uint64_t first = items.front().file_offset;
+    return std::all_of(items.begin(), items.end(), [&](const Item& item) {
+      if (item.size_bytes == 0) return true;
+      return place_ == Place::kHost ? item.file_offset % item.alignment_bytes == 0
+                                    : (item.file_offset - first) % kDeviceAlignmentBytes == 0;
+    });
+  }
+
   bool AddAsItIs(std::span<Item> items) {
     uint64_t file_end = 0;
     for (const Item& item : items) file_end = std::max(file_end, item.file_end());
-    const uint64_t file_begin = wire::AlignDown(items.front().file_offset, kPageBytes);
-    const auto begin = wire::CheckedAlignUp(end_, kPageBytes);
+    const uint64_t first = items.front().file_offset;
+    const uint64_t file_begin = place_ == Place::kHost ? wire::AlignDown(first, kPageBytes) : first;
+    const auto begin =
+        wire::CheckedAlignUp(end_, place_ == Place::kHost ? kPageBytes : kDeviceAlignmentBytes);
     if (!begin || !wire::CheckedAdd(*begin, file_end - file_begin)) return false;
     for (Item& item : items) {
       item.segment_offset = *begin + (item.file_offset - file_begin);
@@ -87,7 +101,8 @@ class HostLayout {
         file_end = std::max(file_end, items[last++].file_end());
       }
       const uint64_t file_begin = items[first].file_offset;
-      const auto begin = wire::CheckedAlignUp(end_, kPackedAlignmentBytes);
+      const auto begin = wire::CheckedAlignUp(
+          end_, place_ == Place::kHost ? kHostAlignmentBytes : kDeviceAlignmentBytes);
       if (!begin || !wire::CheckedAdd(*begin, file_end - file_begin)) return false;
       for (Item& item : items.subspan(first, last - first)) {
         item.segment_offset = *begin + (item.file_offset - file_begin);
@@ -116,6 +131,7 @@ class HostLayout {
                        .size_bytes = size_bytes});
   }
 
+  const Place place_;
   uint64_t end_ = 0;  // of what is laid out so far
   std::vector<CopyRange> ranges_;
 };
@@ -149,8 +165,8 @@ absl::Status CheckReads(const wire::TableView& source, uint64_t segment_bytes) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeHostLayout(const wire::TableView& source,
-                                                               const std::string& format) {
+absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeLayout(const wire::TableView& source,
+                                                           const std::string& format, Place place) {
   std::vector<Item> items;
   items.reserve(source.size());
   for (size_t position = 0; position < source.size(); ++position) {
@@ -167,7 +183,7 @@ absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeHostLayout(const wire::Table
     return std::pair(a.file, a.file_offset) < std::pair(b.file, b.file_offset);
   });
 
-  HostLayout layout;
+  Layout layout(place);
   for (auto first = items.begin(); first != items.end();) {
     const auto last = std::find_if(first, items.end(),
                                    [&](const Item& item) { return item.file != first->file; });

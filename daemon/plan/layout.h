@@ -10,18 +10,24 @@
 
 namespace modeld::plan {
 
-// The layout for a host segment of a checkpoint whose source table is `source` (region i = file i).
+enum class Place { kHost, kDevice };
+
+// The layout of a checkpoint whose source table is `source` (region i = file i) for one segment.
 //
-// A file whose tensors are all aligned for their dtype keeps its own layout: its bytes from the
-// page (4096) that holds the first tensor to the end of the last one go into the segment in one
-// range, with segment offset and file offset equal modulo 4096, so that one direct read puts every
-// byte in its place. The tensors of any other file are packed one after another at multiples of 64
-// bytes, one range each (adjacent ones merged). All files share one segment.
+// On the host, a file whose tensors are all aligned for their dtype keeps its own layout: its bytes
+// from the page (4096) that holds the first tensor to the end of the last one go into the segment
+// in one range, with segment offset and file offset equal modulo 4096, so that one direct read puts
+// every byte in its place. The tensors of any other file are packed one after another at multiples
+// of 64 bytes, one range each (adjacent ones merged). All files share one segment.
+//
+// On a device every tensor lies at a multiple of 512 bytes. A file whose tensors have such
+// distances from each other is one range from its first tensor on; the tensors of any other file
+// are packed.
 //
 // kCheckpointMalformed when tensors that share bytes (strides of 0, aliases) add up to more than 64
 // times the segment: reading every tensor would have no bound.
 // RESOURCE_EXHAUSTED when the sizes overflow or the table cannot be allocated.
-absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeHostLayout(const wire::TableView& source,
-                                                               const std::string& format);
+absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeLayout(const wire::TableView& source,
+                                                           const std::string& format, Place place);
 
 }  // namespace modeld::plan

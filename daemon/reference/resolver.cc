@@ -32,18 +32,6 @@ int OpenBeneath(const PlaceInRoot& place) {
       ::syscall(SYS_openat2, place.root->fd.get(), place.relative.c_str(), &how, sizeof(how)));
 }
 
-int64_t Nanoseconds(const struct timespec& time) {
-  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
-}
-
-plan::FileIdentity IdentityOf(const struct stat& status) {
-  return {.device = status.st_dev,
-          .inode = status.st_ino,
-          .size_bytes = static_cast<uint64_t>(status.st_size),
-          .mtime_ns = Nanoseconds(status.st_mtim),
-          .ctime_ns = Nanoseconds(status.st_ctim)};
-}
-
 // One attempt. nullopt: try again.
 std::optional<absl::StatusOr<plan::OpenFile>> Attempt(Roots& roots, const Subject& subject) {
   const wire::UniqueFd found(::open(subject.path.c_str(), O_PATH | O_CLOEXEC));
@@ -94,7 +82,7 @@ std::optional<absl::StatusOr<plan::OpenFile>> Attempt(Roots& roots, const Subjec
   // Readers are to block as for any file: io_uring takes O_NONBLOCK at its word.
   if (::fcntl(opened.get(), F_SETFL, 0) != 0) return ReadFailed(subject, *real_path, errno);
   return plan::OpenFile{
-      .path = *real_path, .fd = std::move(opened), .identity = IdentityOf(opened_status)};
+      .path = *real_path, .fd = std::move(opened), .identity = plan::IdentityOf(opened_status)};
 }
 
 absl::StatusOr<plan::OpenFile> OpenChecked(Roots& roots, const Subject& subject) {

@@ -33,7 +33,7 @@ struct ResidencyRecord {
 };
 
 struct LoadedSegment {
-  wire::UniqueFd fd;
+  std::vector<wire::UniqueFd> fds;  // as `info` says
   SegmentInfo info;
 };
 
@@ -58,6 +58,7 @@ struct LoadJob {
 struct AgentInfo {
   pid_t pid = 0;
   std::string export_kind;
+  std::string export_note;
   uint32_t page_size_bytes = 0;
   std::string page_size_note;
 };
@@ -79,8 +80,9 @@ class BackendObserver {
   virtual void OnLoadFailed(const std::string& residency_id, absl::Status status) = 0;
   virtual void OnDigest(const std::string& residency_id,
                         std::shared_ptr<const ResidentDigests> digests) = 0;
-  // The agent's share is given back.
-  virtual void OnReleased(const std::string& residency_id) = 0;
+  // The agent's share is given back. `unreturned_bytes`: what the device has not got back, because
+  // somebody who is not modeld still has it mapped.
+  virtual void OnReleased(const std::string& residency_id, uint64_t unreturned_bytes) = 0;
   // An agent answers. The observer then hands it the READY residencies with Adopt.
   virtual void OnAgentUp(const std::string& device, const AgentInfo& info) = 0;
   // The agent is gone; loads in flight have been failed before this is called.

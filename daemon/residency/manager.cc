@@ -10,9 +10,11 @@ namespace modeld::residency {
 
 Manager::Manager(const ManagerDeps& deps) : deps_(deps), events_(*deps.clock) {}
 
-void Manager::AddDevice(const std::string& id, uint64_t capacity_bytes, DeviceBackend* backend) {
+void Manager::AddDevice(const std::string& id, uint64_t capacity_bytes, DeviceBackend* backend,
+                        DeviceFacts facts) {
   Device& device = devices_.emplace(id, Device(capacity_bytes)).first->second;
   device.backend = backend;
+  device.facts = std::move(facts);
   device.down_because = "its agent has not started yet";
 }
 
@@ -116,6 +118,8 @@ void Manager::OnResolved(Ticket ticket, absl::StatusOr<Opened> opened) {
 
 void Manager::Join(Ticket ticket, Waiter& waiter, Residency& residency) {
   residency.AddReference(waiter.spec.reference);
+  // Whoever comes later may want the host's copy too; that of a READY one is nobody's concern.
+  if (waiter.spec.keep_host && !residency.plan) residency.keep_host = true;
   if (waiter.pin && !residency.pinned) {
     residency.pinned = true;
     Publish(EventType::kResidencyPinned, residency);
@@ -330,12 +334,19 @@ void Manager::Evict(std::string selector, Reply<absl::StatusOr<EvictResult>> rep
                           {{"residency", residency.id()}},
                           absl::StrCat("let it go first: modelctl unpin ", residency.id())));
     }
-    if (!residency.waiters.empty()) {
+    if (residency.sources_of > 0) {
+      return reply(wire::MakeError(
+          wire::Reason::kResidencyLeased,
+          absl::StrCat("residency ", residency.id(), " (", residency.record().references.front(),
+                       ") is being copied to a GPU"),
+          {{"residency", residency.id()}}, "evict it when that is done: modelctl ps"));
+    }
+    if (!residency.waiters.empty() || !residency.followers.empty()) {
       return reply(wire::MakeError(
           wire::Reason::kResidencyLeased,
           absl::StrCat("residency ", residency.id(), " (", residency.record().references.front(),
                        ") is ", std::string(StateName(residency.state())), " and ",
-                       residency.waiters.size(), " wait for it"),
+                       residency.waiters.size() + residency.followers.size(), " wait for it"),
           {{"residency", residency.id()}}, "evict it when it is READY and nobody holds it"));
     }
     evictions_[residency.id()].push_back(reply);
@@ -387,12 +398,20 @@ void Manager::GetSnapshot(bool include_ended, Reply<Snapshot> reply) {
       for (const Residency* residency : Evictable(id))
         info.evictable_bytes += residency->size_bytes();
       info.export_kind = device.agent.export_kind;
+      info.export_note = device.agent.export_note;
+      info.facts = device.facts;
       info.page_size_bytes = device.agent.page_size_bytes;
       info.page_size_note = device.agent.page_size_note;
       info.available = device.available;
       info.agent_pid = device.available ? device.agent.pid : 0;
       info.agent_starts = device.agent_starts;
       if (!device.available) info.notes.push_back(device.down_because);
+      if (device.unreturned_bytes > 0) {
+        info.notes.push_back(absl::StrCat(
+            device.unreturned_bytes,
+            " bytes of an evicted residency are not free yet: a process that is no holder any more "
+            "still maps them (nvidia-smi lists the processes)"));
+      }
       snapshot.devices.push_back(std::move(info));
     }
     reply(std::move(snapshot));

@@ -119,7 +119,8 @@ class Manager : public BackendObserver {
   explicit Manager(const ManagerDeps& deps);
 
   // Before anything else. `backend` outlives the manager.
-  void AddDevice(const std::string& id, uint64_t capacity_bytes, DeviceBackend* backend);
+  void AddDevice(const std::string& id, uint64_t capacity_bytes, DeviceBackend* backend,
+                 DeviceFacts facts = {});
 
   // The ticket is the lease id once it is granted. What the observer's OnEnded may say: whatever
   // the catalog and the backend refuse with, kBudgetExceeded, kDeadlineExceeded,
@@ -154,7 +155,7 @@ class Manager : public BackendObserver {
   void OnLoadFailed(const std::string& residency_id, absl::Status status) override;
   void OnDigest(const std::string& residency_id,
                 std::shared_ptr<const ResidentDigests> digests) override;
-  void OnReleased(const std::string& residency_id) override;
+  void OnReleased(const std::string& residency_id, uint64_t unreturned_bytes) override;
   void OnAgentUp(const std::string& device, const AgentInfo& info) override;
   void OnAgentDown(const std::string& device, const absl::Status& why) override;
   void OnInventory(const ResidencyRecord& record, std::shared_ptr<const ResidentMemory> memory,
@@ -181,6 +182,7 @@ class Manager : public BackendObserver {
   struct Device {
     explicit Device(uint64_t capacity_bytes) : ledger(capacity_bytes) {}
     DeviceBackend* backend = nullptr;
+    DeviceFacts facts;
     Ledger ledger;
     bool available = false;
     AgentInfo agent;
@@ -188,6 +190,7 @@ class Manager : public BackendObserver {
     std::string down_because;
     std::deque<std::string> admission;  // PENDING residencies that want room, in order of arrival
     uint64_t releasing_bytes = 0;       // resident, but on their way out
+    uint64_t unreturned_bytes = 0;      // of the last one that went: still mapped by somebody
   };
 
   using Opened = std::shared_ptr<const plan::OpenCheckpoint>;
@@ -210,12 +213,17 @@ class Manager : public BackendObserver {
 
   // manager_load.cc: planning, room, loading, freeing
   Residency& CreateResidency(const ModelSpec& spec, const Opened& opened);
+  void MakePlan(Residency& residency);
+  void PlanFromHost(Residency& residency, Residency& host);
+  void HostIsReady(Residency& host);
+  void LeaveSource(Residency& residency);
   void OnPlanned(const std::string& residency_id, absl::StatusOr<Planned> plan);
   void Admit(const std::string& device_id);
   void StartLoad(Device& device, Residency& residency);
   void Fail(Residency& residency, const absl::Status& status);
   void CancelLoad(Residency& residency);
   void Free(Residency& residency, const std::string& why);
+  void Lose(Residency& residency, const absl::Status& why);
   void AnswerEvictions(const Residency& residency, uint64_t freed_bytes);
   void FailAdmissionsIfDown(const std::string& device_id);
   absl::Status BudgetError(const Device& device, const Residency& residency,

@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -38,14 +39,73 @@ Residency& Manager::CreateResidency(const ModelSpec& spec, const Opened& opened)
   record.generation = ++last_generation_;
   Residency& residency = registry_.Add(std::make_unique<Residency>(std::move(record)));
   residency.checkpoint = opened;
+  residency.keep_host = spec.keep_host && spec.device != kHostDevice;
   residency.created_time = deps_.clock->WallNow();
   Publish(EventType::kResidencyCreated, residency);
+  MakePlan(residency);
+  return residency;
+}
 
-  deps_.plan_executor->Post([this, id = residency.id(), opened, device = spec.device] {
+// From the host's copy if there is one; by way of one that is made for it if that is wished for;
+// else from the files.
+void Manager::MakePlan(Residency& residency) {
+  const std::string& device = residency.record().device;
+  if (device != kHostDevice) {
+    Residency* host =
+        registry_.Current({residency.record().content_key, std::string(kHostDevice), ""});
+    if (host != nullptr && host->state() == State::kReady) return PlanFromHost(residency, *host);
+    if (residency.keep_host) {
+      if (host == nullptr) {
+        host = &CreateResidency({.reference = residency.record().references.front()},
+                                residency.checkpoint);
+      }
+      host->followers.insert(residency.id());
+      return;
+    }
+  }
+  deps_.plan_executor->Post([this, id = residency.id(), opened = residency.checkpoint, device] {
     auto plan = deps_.catalog->Plan(*opened, device);
     strand_.Post([this, id, plan = std::move(plan)] { OnPlanned(id, plan); });
   });
-  return residency;
+}
+
+void Manager::PlanFromHost(Residency& residency, Residency& host) {
+  ++host.sources_of;
+  residency.source_id = host.id();
+  deps_.plan_executor->Post([this, id = residency.id(), record = host.record(),
+                             memory = host.memory, device = residency.record().device] {
+    auto source = deps_.catalog->PlanFromHost(record, *memory, device);
+    strand_.Post([this, id, source = std::move(source)] {
+      Residency* const waiting = registry_.Get(id);
+      if (waiting == nullptr) return;  // cancelled meanwhile
+      if (source.ok()) waiting->checkpoint = source->checkpoint;
+      OnPlanned(id, source.ok() ? absl::StatusOr<Planned>(source->plan) : source.status());
+    });
+  });
+}
+
+void Manager::HostIsReady(Residency& host) {
+  for (const std::string& id : std::exchange(host.followers, {})) {
+    Residency* const follower = registry_.Get(id);
+    if (follower != nullptr) PlanFromHost(*follower, host);
+  }
+}
+
+// It does not read the host's copy any more, or never will.
+void Manager::LeaveSource(Residency& residency) {
+  Residency* const host =
+      residency.keep_host
+          ? registry_.Current({residency.record().content_key, std::string(kHostDevice), ""})
+          : nullptr;
+  if (host != nullptr && host->followers.erase(residency.id()) > 0 && host->WantedByNobody() &&
+      host->state() != State::kReady) {
+    CancelLoad(*host);
+  }
+  const std::string source_id = std::exchange(residency.source_id, {});
+  Residency* const source = registry_.Get(source_id);
+  if (source == nullptr) return;
+  --source->sources_of;
+  source->idle_since = deps_.clock->Now();
 }
 
 void Manager::OnPlanned(const std::string& residency_id, absl::StatusOr<Planned> plan) {
@@ -119,6 +179,7 @@ void Manager::Fail(Residency& residency, const absl::Status& status) {
   residency.error = status;
   residency.ChangeState(State::kFailed);
   registry_.Retire(residency);
+  LeaveSource(residency);
   Event event;
   event.reason = std::string(wire::ReasonName(wire::GetReason(status)));
   event.message = std::string(status.message());
@@ -127,6 +188,10 @@ void Manager::Fail(Residency& residency, const absl::Status& status) {
 
   const std::set<Ticket> waiters = std::exchange(residency.waiters, {});
   for (const Ticket ticket : waiters) EndWaiter(ticket, status);
+  for (const std::string& id : std::exchange(residency.followers, {})) {
+    Residency* const follower = registry_.Get(id);
+    if (follower != nullptr) Fail(*follower, status);
+  }
   AnswerEvictions(residency, 0);
   registry_.Remove(residency);
 }
@@ -164,11 +229,33 @@ void Manager::Free(Residency& residency, const std::string& why) {
   device.backend->Release(residency.id());
 }
 
+// REQUIRES: residency is READY. Its memory is gone, whoever holds it.
+void Manager::Lose(Residency& residency, const absl::Status& why) {
+  residency.error = why;
+  residency.ChangeState(State::kLost);
+  registry_.Retire(residency);
+  Event event;
+  event.bytes = residency.size_bytes();
+  event.reason = std::string(wire::ReasonName(wire::GetReason(why)));
+  event.message = std::string(why.message());
+  Publish(EventType::kResidencyLost, residency, std::move(event));
+  for (const Ticket ticket : std::exchange(residency.leases, {})) {
+    auto node = leases_.extract(ticket);
+    node.mapped().observer->OnLost(why);
+    node.mapped().observer->OnEnded(why);
+  }
+  AnswerEvictions(residency, 0);
+  const std::string device_id = residency.record().device;
+  devices_.at(device_id).ledger.Free(residency.size_bytes());
+  registry_.Remove(residency);
+  Admit(device_id);
+}
+
 std::vector<Residency*> Manager::Evictable(const std::string& device_id) {
   std::vector<Residency*> evictable;
   for (Residency* residency : registry_.All()) {
     if (residency->record().device == device_id && residency->state() == State::kReady &&
-        residency->leases.empty() && !residency->pinned) {
+        residency->IsIdle() && !residency->pinned) {
       evictable.push_back(residency);
     }
   }
@@ -195,7 +282,10 @@ absl::Status Manager::BudgetError(const Device& device, const Residency& residen
        {"evictable_bytes", absl::StrCat(evictable_bytes)},
        {"held_bytes", absl::StrCat(held)},
        {"capacity_bytes", absl::StrCat(ledger.capacity_bytes())}},
-      never ? "give the daemon a larger --host-capacity" : "see who holds what: modelctl leases");
+      !never ? "see who holds what: modelctl leases"
+      : residency.record().device == kHostDevice
+          ? "give the daemon a larger --host-capacity"
+          : "give the daemon a larger gpu_capacity, or load it on a larger GPU: modelctl devices");
 }
 
 void Manager::FailAdmissionsIfDown(const std::string& device_id) {
@@ -250,6 +340,7 @@ void Manager::OnLoaded(const std::string& residency_id,
     residency->ready_time = deps_.clock->WallNow();
     residency->idle_since = deps_.clock->Now();
     residency->ChangeState(State::kReady);
+    LeaveSource(*residency);
     Event event;
     event.bytes = residency->size_bytes();
     event.message = absl::StrFormat("read %s in %.3f s", stats.read_mode, stats.read_nanos / 1e9);
@@ -260,6 +351,7 @@ void Manager::OnLoaded(const std::string& residency_id,
     }
     const std::set<Ticket> waiters = residency->waiters;
     for (const Ticket ticket : waiters) GrantTo(ticket, *residency);
+    HostIsReady(*residency);
   });
 }
 
@@ -289,8 +381,8 @@ void Manager::OnDigest(const std::string& residency_id,
   });
 }
 
-void Manager::OnReleased(const std::string& residency_id) {
-  strand_.Post([this, residency_id] {
+void Manager::OnReleased(const std::string& residency_id, uint64_t unreturned_bytes) {
+  strand_.Post([this, residency_id, unreturned_bytes] {
     Residency* const residency = registry_.Get(residency_id);
     if (residency == nullptr || residency->state() != State::kDraining) return;
     const std::string device_id = residency->record().device;
@@ -298,9 +390,13 @@ void Manager::OnReleased(const std::string& residency_id) {
     Device& device = devices_.at(device_id);
     device.ledger.Free(freed);
     device.releasing_bytes -= freed;
+    device.unreturned_bytes = unreturned_bytes;
     residency->ChangeState(State::kEvicted);
     Event event;
     event.bytes = freed;
+    if (unreturned_bytes > 0) {
+      event.message = absl::StrCat(unreturned_bytes, " bytes are still mapped by somebody");
+    }
     Publish(EventType::kResidencyEvicted, *residency, std::move(event));
     AnswerEvictions(*residency, freed);
     registry_.Remove(*residency);
@@ -340,6 +436,21 @@ void Manager::OnAgentDown(const std::string& device_id, const absl::Status& why)
     event.reason = std::string(wire::ReasonName(wire::GetReason(why)));
     event.message = device.down_because;
     events_.Publish(std::move(event));
+    for (Residency* residency : registry_.All()) {
+      if (residency->record().device != device_id || residency->state() != State::kReady) continue;
+      const auto& segments = residency->memory->segments;
+      const bool dies_with_agent = std::any_of(segments.begin(), segments.end(), [](const auto& s) {
+        return s.info.kind == wire::SegmentKind::kCudaIpc;
+      });
+      if (dies_with_agent) {
+        Lose(*residency,
+             wire::MakeError(wire::Reason::kDeviceLost,
+                             absl::StrCat("the memory of ", residency->record().references.front(),
+                                          " went with its agent: ", device.down_because),
+                             {{"device", device_id}, {"residency", residency->id()}},
+                             "acquire it anew; export = \"vmm\" survives this"));
+      }
+    }
   });
 }
 

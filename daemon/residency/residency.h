@@ -47,7 +47,9 @@ class Residency {
   void set_format(std::string format) { record_.format = std::move(format); }
 
   std::string digest_text() const;
-  bool WantedByNobody() const { return waiters.empty() && !wanted; }
+  bool WantedByNobody() const { return waiters.empty() && followers.empty() && !wanted; }
+  // May it go when room is needed, or an operator says so?
+  bool IsIdle() const { return leases.empty() && sources_of == 0; }
   // Bytes of its segments; 0 before its plan is made.
   uint64_t size_bytes() const { return size_bytes_; }
   void set_size_bytes(uint64_t size_bytes) { size_bytes_ = size_bytes; }
@@ -60,6 +62,13 @@ class Residency {
   // READY and DRAINING: its memory, and the digests once they are known.
   std::shared_ptr<const ResidentMemory> memory;
   std::shared_ptr<const ResidentDigests> digests;
+
+  // Ids of copies on GPUs that are to be loaded from this one, on the host, once it is READY.
+  std::set<std::string> followers;
+  // How many loads read this copy now; and, of a copy that is being loaded so, the one it reads.
+  int sources_of = 0;
+  std::string source_id;
+  bool keep_host = false;  // it is to be loaded by way of a copy on the host
 
   std::set<Ticket> waiters;
   std::set<uint64_t> leases;

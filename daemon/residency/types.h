@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "base/clock.h"
+#include "wire/segment.h"
 
 namespace modeld::residency {
 
@@ -24,6 +25,7 @@ struct ModelSpec {
   std::string device = std::string(kHostDevice);
   std::string instance;
   bool private_copy = false;
+  bool keep_host = false;
 };
 
 // PENDING -> LOADING -> READY -> DRAINING -> EVICTED
@@ -50,10 +52,7 @@ struct Holder {
   std::string scope;
 };
 
-struct SegmentInfo {
-  uint64_t size_bytes = 0;
-  uint32_t page_size_bytes = 0;
-};
+using wire::SegmentInfo;
 
 enum class Phase { kPlanning, kWaiting, kLoading };
 
@@ -108,15 +107,25 @@ struct LeaseInfo {
   base::WallTime granted_time;
 };
 
+// What a device is, whatever happens on it.
+struct DeviceFacts {
+  uint32_t index = 0;  // among the GPUs, in PCI order
+  std::string name;
+  std::string pci_bus_id;
+  uint64_t memory_bytes = 0;
+};
+
 struct DeviceInfo {
   std::string id;
   uint64_t capacity_bytes = 0;
   uint64_t reserved_bytes = 0;
   uint64_t resident_bytes = 0;
   uint64_t evictable_bytes = 0;
-  std::string export_kind;  // `memfd`
+  std::string export_kind;  // `memfd`, `vmm` or `ipc`
+  std::string export_note;
   uint32_t page_size_bytes = 0;
   std::string page_size_note;
+  DeviceFacts facts;
   bool available = false;
   pid_t agent_pid = 0;
   uint32_t agent_starts = 0;

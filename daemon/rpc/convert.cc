@@ -75,10 +75,7 @@ void Fill(const residency::Grant& from, v1::Granted& to) {
   to.set_device(from.device);
   to.mutable_segments()->Reserve(static_cast<int>(from.segments.size()));
   for (const residency::SegmentInfo& segment : from.segments) {
-    v1::Segment& added = *to.add_segments();
-    added.set_kind(v1::Segment::HOST_MEMFD);
-    added.set_size_bytes(segment.size_bytes);
-    added.set_page_size_bytes(segment.page_size_bytes);
+    wire::ToProto(segment, *to.add_segments());
   }
   to.set_table_size_bytes(from.table_size_bytes);
   to.set_tensor_bytes(from.tensor_bytes);
@@ -136,6 +133,11 @@ void Fill(const residency::DeviceInfo& from, v1::Device& to) {
   to.set_export_(from.export_kind);
   to.set_page_size_bytes(from.page_size_bytes);
   to.set_page_size_note(from.page_size_note);
+  to.set_export_note(from.export_note);
+  to.set_index(from.facts.index);
+  to.set_name(wire::ToUtf8(from.facts.name));
+  to.set_pci_bus_id(from.facts.pci_bus_id);
+  to.set_memory_bytes(from.facts.memory_bytes);
   to.set_available(from.available);
   to.set_agent_pid(from.agent_pid);
   to.set_agent_starts(from.agent_starts);

@@ -16,7 +16,7 @@ std::vector<int> FdsOf(const residency::LeaseMemory& memory, bool with_digests) 
   fds.reserve(memory.memory->segments.size() + 2);
   fds.push_back(memory.memory->table->fd());
   for (const residency::LoadedSegment& segment : memory.memory->segments) {
-    if (segment.fd.valid()) fds.push_back(segment.fd.get());
+    for (const wire::UniqueFd& fd : segment.fds) fds.push_back(fd.get());
   }
   if (with_digests) fds.push_back(memory.digests->table_fd.get());
   return fds;

@@ -89,7 +89,7 @@ void List(const ServiceDeps& deps, const v1::ListDevicesRequest& request,
   deps.manager.GetSnapshot(false,
                            [response, call, sandbox = deps.sandbox()](const Snapshot& snapshot) {
                              Answer(*call, [&] {
-                               *response->mutable_parser_sandbox() = sandbox;
+                               if (sandbox) *response->mutable_parser_sandbox() = *sandbox;
                                for (const residency::DeviceInfo& device : snapshot.devices) {
                                  Fill(device, *response->add_devices());
                                }

@@ -41,8 +41,8 @@ struct ServerDeps {
   residency::Manager& manager;
   base::Executor& executor;  // runs `inspect`
   InspectFunction inspect;
-  // What the last parser reported. Thread-safe, does not block.
-  std::function<v1::ParserSandbox()> sandbox;
+  // What the last parser reported; nullopt before the first. Thread-safe, does not block.
+  std::function<std::optional<v1::ParserSandbox>()> sandbox;
   const base::Clock& clock;
 };
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,8 +31,8 @@ struct ServiceDeps {
   base::Executor& executor;  // for what blocks
   const base::Clock& clock;
   InspectFunction inspect;
-  // What the last parser reported. Thread-safe, does not block.
-  std::function<v1::ParserSandbox()> sandbox;
+  // What the last parser reported; nullopt before the first. Thread-safe, does not block.
+  std::function<std::optional<v1::ParserSandbox>()> sandbox;
   ServerFacts facts;
 };
 

@@ -69,15 +69,12 @@ absl::StatusOr<residency::ModelSpec> ToSpec(const v1::ModelSpec& spec) {
       !status.ok()) {
     return status;
   }
-  if (!spec.device().empty() && spec.device() != residency::kHostDevice) {
-    return wire::MakeError(wire::Reason::kDeviceUnavailable,
-                           absl::StrCat("this modeld has no device '", spec.device(), "'"),
-                           {{"device", spec.device()}}, "`modelctl devices` lists those it has");
-  }
   residency::ModelSpec result;
   result.reference = spec.reference();
+  if (!spec.device().empty()) result.device = spec.device();
   result.instance = spec.instance();
   result.private_copy = spec.private_copy();
+  result.keep_host = spec.keep_host();
   return result;
 }
 

@@ -1,12 +1,14 @@
 #include "supervisor/agent_messages.h"
 
 #include <cstring>
+#include <span>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "wire/error.h"
 #include "wire/memfd.h"
+#include "wire/segment.h"
 #include "wire/utf8.h"
 
 namespace modeld::supervisor {
@@ -23,20 +25,24 @@ absl::Status Unbelievable(const std::string& what) {
 
 using Segments = google::protobuf::RepeatedPtrField<v1::Segment>;
 
-// Takes fds[first...] as the segments.
+// Takes `fds` as those of the segments, no more and no fewer.
 absl::StatusOr<std::vector<LoadedSegment>> ReadSegments(const Segments& segments,
-                                                        std::vector<wire::UniqueFd>& fds,
-                                                        size_t first) {
+                                                        std::span<wire::UniqueFd> fds) {
   std::vector<LoadedSegment> loaded;
-  for (int i = 0; i < segments.size(); ++i) {
-    const v1::Segment& segment = segments[i];
-    wire::UniqueFd& fd = fds[first + static_cast<size_t>(i)];
-    if (segment.kind() != v1::Segment::HOST_MEMFD) return Unbelievable("a segment of another kind");
-    if (auto status = wire::CheckSealed(fd.get(), segment.size_bytes()); !status.ok()) {
+  for (const v1::Segment& segment : segments) {
+    auto info = wire::SegmentFromProto(segment);
+    if (!info.ok()) return Unbelievable(std::string(info.status().message()));
+    const size_t count = info->descriptor_count();
+    if (fds.size() < count) return Unbelievable("descriptors of its segments are missing");
+    LoadedSegment& added = loaded.emplace_back();
+    added.info = *std::move(info);
+    for (wire::UniqueFd& fd : fds.first(count)) added.fds.push_back(std::move(fd));
+    fds = fds.subspan(count);
+    if (auto status = wire::CheckDescriptors(added.info, added.fds); !status.ok()) {
       return Unbelievable(std::string(status.message()));
     }
-    loaded.push_back({std::move(fd), {segment.size_bytes(), segment.page_size_bytes()}});
   }
+  if (!fds.empty()) return Unbelievable(absl::StrCat(fds.size(), " descriptors too many"));
   return loaded;
 }
 
@@ -112,11 +118,8 @@ AgentMessage MakeAdopt(const ResidencyRecord& record, std::shared_ptr<const Resi
   adopt.set_table_size_bytes(memory->table->size_bytes());
   message.fds.push_back(memory->table->fd());
   for (const LoadedSegment& segment : memory->segments) {
-    v1::Segment& out = *adopt.add_segments();
-    out.set_kind(v1::Segment::HOST_MEMFD);
-    out.set_size_bytes(segment.info.size_bytes);
-    out.set_page_size_bytes(segment.info.page_size_bytes);
-    message.fds.push_back(segment.fd.get());
+    wire::ToProto(segment.info, *adopt.add_segments());
+    for (const wire::UniqueFd& fd : segment.fds) message.fds.push_back(fd.get());
   }
   if (digests != nullptr) {
     adopt.set_weights_digest(digests->weights.data(), digests->weights.size());
@@ -160,16 +163,15 @@ absl::StatusOr<std::shared_ptr<const ResidentMemory>> ReadLoaded(const v1::LoadD
                                                                  std::vector<wire::UniqueFd> fds,
                                                                  const plan::LoadPlan& plan) {
   const auto segment_count = static_cast<size_t>(done.segments_size());
-  if (segment_count != plan.segment_sizes.size() || fds.size() != segment_count) {
-    return Unbelievable(
-        absl::StrCat(fds.size(), " descriptors for ", plan.segment_sizes.size(), " segments"));
+  if (segment_count != plan.segment_sizes.size()) {
+    return Unbelievable(absl::StrCat(segment_count, " segments for ", plan.segment_sizes.size()));
   }
   for (size_t i = 0; i < segment_count; ++i) {
     if (done.segments(static_cast<int>(i)).size_bytes() != plan.segment_sizes[i]) {
       return Unbelievable("a segment of another size");
     }
   }
-  auto segments = ReadSegments(done.segments(), fds, 0);
+  auto segments = ReadSegments(done.segments(), fds);
   if (!segments.ok()) return segments.status();
   auto memory = std::make_shared<ResidentMemory>();
   memory->table = plan.table;
@@ -205,13 +207,10 @@ absl::StatusOr<InventoryEntry> ReadInventoryItem(const v1::InventoryItem& item,
   if (!record.ok()) return record.status();
   if (record->id != item.residency_id()) return Unbelievable("a record of another residency");
   entry.record = *std::move(record);
-  const auto segment_count = static_cast<size_t>(item.segments_size());
-  const bool has_digest = !item.weights_digest().empty();
-  if (fds.size() != 1 + segment_count + (has_digest ? 1 : 0)) {
-    return Unbelievable(absl::StrCat(fds.size(), " descriptors for ", segment_count, " segments"));
-  }
+  const size_t others = item.weights_digest().empty() ? 1 : 2;  // the table, and the digests
+  if (fds.size() < others) return Unbelievable(absl::StrCat(fds.size(), " descriptors"));
   auto memory = std::make_shared<ResidentMemory>();
-  auto segments = ReadSegments(item.segments(), fds, 1);
+  auto segments = ReadSegments(item.segments(), std::span(fds).subspan(1, fds.size() - others));
   if (!segments.ok()) return segments.status();
   memory->segments = *std::move(segments);
   std::vector<uint64_t> sizes;
@@ -224,7 +223,7 @@ absl::StatusOr<InventoryEntry> ReadInventoryItem(const v1::InventoryItem& item,
   if ((*table)->view().region_count() > sizes.size())
     return Unbelievable("a table of more segments");
   memory->table = *std::move(table);
-  if (has_digest) {
+  if (others == 2) {
     auto digests = ReadDigests(item.weights_digest(), std::move(fds.back()), memory->table->view());
     if (!digests.ok()) return digests.status();
     entry.digests = *std::move(digests);

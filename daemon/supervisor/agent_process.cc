@@ -91,6 +91,7 @@ absl::Status AgentProcess::Spawn() {
   spawn.path = *program;
   spawn.args = {"--socket", options_.socket_path};
   spawn.args.insert(spawn.args.end(), options_.arguments.begin(), options_.arguments.end());
+  spawn.env = options_.environment;
   spawn.new_session = true;
   auto child = base::ChildProcess::Spawn(spawn);
   if (!child.ok()) return absl::UnavailableError(std::string(child.status().message()));

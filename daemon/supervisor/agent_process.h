@@ -23,7 +23,8 @@ class AgentProcess {
     std::string program;            // name, as base::FindProgram takes it
     std::string program_directory;  // empty: found beside this program
     std::string socket_path;
-    std::vector<std::string> arguments;  // besides --socket
+    std::vector<std::string> arguments;    // besides --socket
+    std::vector<std::string> environment;  // NAME=value, besides this process'
     base::Duration start_timeout = std::chrono::seconds(10);
   };
 

@@ -46,7 +46,7 @@ std::string PathOf(const residency::LoadJob& job) {
 
 AgentProcess::Options ProcessOptions(const AgentSupervisor::Options& options) {
   AgentProcess::Options process;
-  process.program = "modeld-agent-host";
+  process.program = options.program;
   process.program_directory = options.program_directory;
   process.socket_path = options.socket_path;
   process.start_timeout = options.start_timeout;
@@ -54,6 +54,9 @@ AgentProcess::Options ProcessOptions(const AgentSupervisor::Options& options) {
       "--grace",     absl::StrCat(std::chrono::duration<double>(options.grace).count()),
       "--threads",   absl::StrCat(options.reader_threads),
       "--log-level", options.log_level};
+  process.arguments.insert(process.arguments.end(), options.arguments.begin(),
+                           options.arguments.end());
+  process.environment = options.environment;
   return process;
 }
 
@@ -80,8 +83,22 @@ absl::Status AgentSupervisor::Start() {
   Stop(false);
   return wire::MakeError(
       wire::Reason::kDeviceUnavailable,
-      absl::StrCat("the host agent cannot be reached: ", std::string(status.message())),
+      absl::StrCat("the ", options_.label, " cannot be reached: ", std::string(status.message())),
       {{"device", options_.device}});
+}
+
+void AgentSupervisor::StartInBackground() {
+  in_background_ = true;
+  thread_ = std::thread([this] { Run(); });
+  pthread_setname_np(thread_.native_handle(), "agent");
+}
+
+bool AgentSupervisor::WaitUntilUp(base::TimePoint deadline) {
+  wire::MutexLock lock(mutex_);
+  while (phase_ == Phase::kStarting) {
+    if (!phase_changed_.WaitUntil(mutex_, deadline)) return false;
+  }
+  return phase_ == Phase::kUp;
 }
 
 void AgentSupervisor::Stop(bool leave_running) {
@@ -98,7 +115,7 @@ void AgentSupervisor::Stop(bool leave_running) {
   thread_.join();
   SetPhase(Phase::kStopped, absl::CancelledError("modeld is stopping"));
   if (!leave_running && !process_.Terminate(kTerminatePatience)) {
-    spdlog::error("the host agent (process {}) does not end", process_.pid());
+    spdlog::error("the {} (process {}) does not end", options_.label, process_.pid());
   }
 }
 
@@ -107,11 +124,11 @@ void AgentSupervisor::Load(residency::LoadJob job) {
   {
     wire::MutexLock lock(mutex_);
     if (link_ == nullptr) {
-      refused = Unavailable(
-          options_.device,
-          absl::StrCat("the host agent is not running (", std::string(why_down_.message()),
-                       "), so ", PathOf(job), " cannot be loaded"),
-          PathOf(job));
+      refused = Unavailable(options_.device,
+                            absl::StrCat("the ", options_.label, " is not running (",
+                                         std::string(why_down_.message()), "), so ", PathOf(job),
+                                         " cannot be loaded"),
+                            PathOf(job));
     } else if (job.checkpoint->files.size() >= wire::kMaxFdsPerFrame) {
       refused =
           wire::MakeError(wire::Reason::kFormatUnsupported,
@@ -143,7 +160,7 @@ void AgentSupervisor::Release(const std::string& residency_id) {
     }
     given_up_.insert(residency_id);
   }
-  observer_->OnReleased(residency_id);
+  observer_->OnReleased(residency_id, 0);
 }
 
 void AgentSupervisor::Adopt(const residency::ResidencyRecord& record,
@@ -166,7 +183,7 @@ void AgentSupervisor::Run() {
     const absl::Status why = connection.ok() ? Serve(*std::move(connection)) : connection.status();
     if (Rest({})) return WentDown(absl::CancelledError("modeld is stopping"));
     WentDown(why);
-    spdlog::error("the host agent is away: {}", std::string(why.message()));
+    spdlog::error("the {} is away: {}", options_.label, std::string(why.message()));
     // Only a first end is answered at once: an agent that fails as it starts must not be started as
     // fast as it fails.
     if (Now() - began > kLongLife) pause = {};
@@ -180,7 +197,13 @@ absl::Status AgentSupervisor::Serve(wire::UniqueFd connection) {
   auto link = std::make_shared<AgentLink>(socket);
   residency::AgentInfo info;
   std::vector<InventoryEntry> inventory;
-  if (auto status = Greet(*socket, *link, &info, &inventory); !status.ok()) return status;
+  if (auto status = Greet(*socket, *link, &info, &inventory); !status.ok()) {
+    // One that cannot open its device ends without a greeting.
+    const std::string end = absl::IsCancelled(status) ? "" : process_.HowItEnded(kEndPatience);
+    return end.empty()
+               ? status
+               : absl::UnavailableError(absl::StrCat(end, ": its own lines in this log say why"));
+  }
   CameUp(link, info, std::move(inventory));
 
   absl::Status status;
@@ -220,8 +243,11 @@ absl::Status AgentSupervisor::Greet(wire::FramedSocket& socket, AgentLink& link,
             ", release ", event.welcome().version(), ") speaks protocol ", version,
             ", this modeld speaks ", kAgentProtocolVersion, ": end it with kill ", process_.pid()));
       }
-      *info = {process_.pid(), event.welcome().export_(), event.welcome().page_size_bytes(),
-               event.welcome().page_size_note()};
+      *info = {.pid = process_.pid(),
+               .export_kind = event.welcome().export_(),
+               .export_note = event.welcome().export_note(),
+               .page_size_bytes = event.welcome().page_size_bytes(),
+               .page_size_note = event.welcome().page_size_note()};
       welcome = true;
     } else if (!welcome) {
       return absl::DataLossError("it did not say welcome");
@@ -234,7 +260,7 @@ absl::Status AgentSupervisor::Greet(wire::FramedSocket& socket, AgentLink& link,
         inventory->push_back(*std::move(entry));
         continue;
       }
-      spdlog::error("residency {} of the host agent is given up: {}", id,
+      spdlog::error("residency {} of the {} is given up: {}", id, options_.label,
                     std::string(entry.status().message()));
       link.Send([id] { return MakeRelease(id); });
     }
@@ -277,8 +303,8 @@ void AgentSupervisor::CameUp(std::shared_ptr<AgentLink> link, const residency::A
     for (const InventoryEntry& entry : inventory) tables_[entry.record.id] = entry.memory->table;
     link_ = std::move(link);
   }
-  spdlog::info("the host agent (process {}) is up with {} residencies; {}", info.pid,
-               inventory.size(), info.page_size_note);
+  spdlog::info("the {} (process {}) is up with {} residencies; {}", options_.label, info.pid,
+               inventory.size(), info.export_note.empty() ? info.page_size_note : info.export_note);
   observer_->OnAgentUp(options_.device, info);
   for (InventoryEntry& entry : inventory) {
     observer_->OnInventory(entry.record, std::move(entry.memory), std::move(entry.digests));
@@ -303,19 +329,21 @@ void AgentSupervisor::WentDown(const absl::Status& why) {
   }
   const bool stopping = absl::IsCancelled(why);
   for (const auto& [id, load] : loads) {
-    observer_->OnLoadFailed(
-        id, stopping ? absl::CancelledError("modeld is stopping")
-                     : Unavailable(options_.device,
-                                   absl::StrCat("the host agent died (", std::string(why.message()),
-                                                ") while loading ", load.path),
-                                   load.path));
+    observer_->OnLoadFailed(id, stopping
+                                    ? absl::CancelledError("modeld is stopping")
+                                    : Unavailable(options_.device,
+                                                  absl::StrCat("the ", options_.label, " died (",
+                                                               std::string(why.message()),
+                                                               ") while loading ", load.path),
+                                                  load.path));
   }
-  for (const std::string& id : releases) observer_->OnReleased(id);
-  if (was_up && !stopping) {
+  for (const std::string& id : releases) observer_->OnReleased(id, 0);
+  if ((was_up || in_background_) && !stopping) {
     observer_->OnAgentDown(
         options_.device,
-        Unavailable(options_.device,
-                    absl::StrCat("the host agent died (", std::string(why.message()), ")"), ""));
+        Unavailable(
+            options_.device,
+            absl::StrCat("the ", options_.label, " died (", std::string(why.message()), ")"), ""));
   }
   SetPhase(Phase::kDown, why);
 }
@@ -350,7 +378,7 @@ absl::Status AgentSupervisor::Handle(wire::Frame frame) {
         wire::MutexLock lock(mutex_);
         waited_for = releases_.erase(id) > 0;
       }
-      if (waited_for) observer_->OnReleased(id);
+      if (waited_for) observer_->OnReleased(id, event.released().unreturned_bytes());
       break;
     }
     default:

@@ -1,4 +1,5 @@
-// Keeps the host's agent running, and is the host's memory as the residency domain sees it.
+// Keeps the agent of one device running, and is that device's memory as the residency domain sees
+// it.
 
 #pragma once
 
@@ -35,8 +36,12 @@ class AgentSupervisor : public residency::DeviceBackend {
  public:
   struct Options {
     std::string socket_path;
-    std::string program_directory;  // of modeld-agent-host; empty: found beside this program
+    std::string program = "modeld-agent-host";
+    std::string program_directory;  // of the program; empty: found beside this one
     std::string device = std::string(residency::kHostDevice);
+    std::string label = "host agent";                 // for messages: `the LABEL ...`
+    std::vector<std::string> arguments;               // besides those that every agent has
+    std::vector<std::string> environment;             // NAME=value
     base::Duration grace = std::chrono::seconds(60);  // how long an agent waits for a modeld
     int reader_threads = 0;                           // per load; 0: the agent's default
     std::string log_level = "info";
@@ -51,6 +56,12 @@ class AgentSupervisor : public residency::DeviceBackend {
   // Returns when the agent answers and its inventory has been told. Once. kDeviceUnavailable when
   // that fails: nothing runs then, and the message says what to do.
   absl::Status Start();
+
+  // The same without giving up: an agent that does not come up is tried again and again, and
+  // OnAgentDown says why it is not there. Once, instead of Start.
+  void StartInBackground();
+  // False as soon as a start has failed, and when the agent is not up by then.
+  bool WaitUntilUp(base::TimePoint deadline);
 
   // Fails loads in flight, ends the connection and joins. `leave_running`: the agent stays, with
   // what it holds, for the next modeld (until its grace period ends); otherwise it is ended and
@@ -97,6 +108,7 @@ class AgentSupervisor : public residency::DeviceBackend {
   AgentProcess process_;    // the supervising thread's, and Stop's after it
   std::atomic<int> starts_{0};
   std::thread thread_;
+  bool in_background_ = false;
 
   wire::Mutex mutex_;
   wire::CondVar phase_changed_;

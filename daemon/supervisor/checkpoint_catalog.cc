@@ -1,5 +1,9 @@
 #include "supervisor/checkpoint_catalog.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -8,6 +12,13 @@
 #include "wire/error.h"
 
 namespace modeld::supervisor {
+namespace {
+
+plan::Place PlaceOn(const std::string& device) {
+  return device == residency::kHostDevice ? plan::Place::kHost : plan::Place::kDevice;
+}
+
+}  // namespace
 
 absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Catalog::Resolve(
     const std::string& reference) {
@@ -16,20 +27,36 @@ absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Catalog::Resolve(
 
 absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Catalog::Plan(
     const plan::OpenCheckpoint& checkpoint, const std::string& device) {
-  if (device != residency::kHostDevice) {
-    return wire::MakeError(wire::Reason::kDeviceUnavailable,
-                           absl::StrCat("no device ", device, " to lay a checkpoint out for"),
-                           {{"device", device}}, "modelctl devices");
-  }
   const auto parsed = parser_.Parse(checkpoint);
   if (!parsed.ok()) return parsed.status();
-  return plan::MakeHostLayout(parsed->source->view(), parsed->format);
+  return plan::MakeLayout(parsed->source->view(), parsed->format, PlaceOn(device));
+}
+
+absl::StatusOr<residency::HostSource> Catalog::PlanFromHost(
+    const residency::ResidencyRecord& record, const residency::ResidentMemory& memory,
+    const std::string& device) {
+  auto plan = plan::MakeLayout(memory.table->view(), record.format, PlaceOn(device));
+  if (!plan.ok()) return plan.status();
+  auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
+  checkpoint->reference = record.references.front();
+  for (const residency::LoadedSegment& segment : memory.segments) {
+    plan::OpenFile& file = checkpoint->files.emplace_back();
+    file.path = absl::StrCat("residency ", record.id, " on the host");
+    file.fd = wire::UniqueFd(::fcntl(segment.fds.front().get(), F_DUPFD_CLOEXEC, 0));
+    struct stat status;
+    if (!file.fd.valid() || ::fstat(file.fd.get(), &status) != 0) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("no descriptor for ", file.path, ": ", wire::ErrnoText(errno)));
+    }
+    file.identity = plan::IdentityOf(status);
+  }
+  return residency::HostSource{std::move(checkpoint), *std::move(plan)};
 }
 
 absl::StatusOr<Inspection> Catalog::Inspect(const plan::OpenCheckpoint& checkpoint) {
   auto parsed = parser_.Parse(checkpoint);
   if (!parsed.ok()) return parsed.status();
-  const auto plan = plan::MakeHostLayout(parsed->source->view(), parsed->format);
+  const auto plan = plan::MakeLayout(parsed->source->view(), parsed->format, plan::Place::kHost);
   if (!plan.ok()) return plan.status();
   return Inspection{.format = std::move(parsed->format),
                     .source = std::move(parsed->source),

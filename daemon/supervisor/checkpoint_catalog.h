@@ -32,9 +32,11 @@ class Catalog final : public residency::CheckpointCatalog {
 
   absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Resolve(
       const std::string& reference) override;
-  // Besides what the interface says: kDeviceUnavailable for a device that is not the host.
   absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Plan(const plan::OpenCheckpoint& checkpoint,
                                                              const std::string& device) override;
+  absl::StatusOr<residency::HostSource> PlanFromHost(const residency::ResidencyRecord& record,
+                                                     const residency::ResidentMemory& memory,
+                                                     const std::string& device) override;
 
   // The statuses of Plan. Blocks as Plan does.
   absl::StatusOr<Inspection> Inspect(const plan::OpenCheckpoint& checkpoint);

@@ -87,26 +87,31 @@ absl::StatusOr<Digest> DigestOfChunks(uint64_t size_bytes, AddChunk add_chunk,
     if (keep_going && !keep_going()) return Cancelled();
     leaf.Begin();
     leaf.Add(std::span(&kLeaf, 1));
-    add_chunk(offset, std::min<uint64_t>(kDigestChunkBytes, size_bytes - offset));
+    const uint64_t chunk_bytes = std::min<uint64_t>(kDigestChunkBytes, size_bytes - offset);
+    if (absl::Status added = add_chunk(offset, chunk_bytes); !added.ok()) return added;
     root.Add(leaf.End());
   }
   return root.End();
 }
 
-absl::StatusOr<Digest> DigestOf(std::span<const std::byte> bytes,
-                                const std::function<bool()>& keep_going) {
+absl::StatusOr<Digest> DigestOfContiguous(const TensorEntry& entry, const ReadRegion& read,
+                                          const std::function<bool()>& keep_going) {
   return DigestOfChunks(
-      bytes.size(),
+      entry.size_bytes,
       [&](uint64_t offset, uint64_t size) {
-        ThreadHashers().leaf.Add(bytes.subspan(offset, size));
+        const auto bytes = read(entry.region, entry.offset + offset, size);
+        if (bytes.ok()) ThreadHashers().leaf.Add(*bytes);
+        return bytes.status();
       },
       keep_going);
 }
 
-absl::StatusOr<Digest> DigestOfStrided(const TensorEntry& entry, const std::byte* first,
+absl::StatusOr<Digest> DigestOfStrided(const TensorEntry& entry, const ReadRegion& read,
                                        std::vector<std::byte>& buffer,
                                        const std::function<bool()>& keep_going) {
-  StridedReader reader(first, DTypeBits(entry.dtype) / 8, entry.shape, entry.strides);
+  const auto bytes = read(entry.region, entry.offset, entry.size_bytes);
+  if (!bytes.ok()) return bytes.status();
+  StridedReader reader(bytes->data(), DTypeBits(entry.dtype) / 8, entry.shape, entry.strides);
   buffer.resize(kGatherBytes);
   return DigestOfChunks(
       *ContiguousBytes(entry.dtype, entry.shape),
@@ -118,21 +123,25 @@ absl::StatusOr<Digest> DigestOfStrided(const TensorEntry& entry, const std::byte
           ThreadHashers().leaf.Add(part);
           left -= part.size();
         }
+        return absl::OkStatus();
       },
       keep_going);
 }
 
 }  // namespace
 
-Digest TensorDigest(std::span<const std::byte> bytes) { return *DigestOf(bytes, nullptr); }
+Digest TensorDigest(std::span<const std::byte> bytes) {
+  return *DigestOfChunks(
+      bytes.size(),
+      [&](uint64_t offset, uint64_t size) {
+        ThreadHashers().leaf.Add(bytes.subspan(offset, size));
+        return absl::OkStatus();
+      },
+      nullptr);
+}
 
-absl::StatusOr<std::vector<Digest>> TensorDigests(
-    const TableView& table, std::span<const std::span<const std::byte>> segments,
-    const std::function<bool()>& keep_going) {
-  if (segments.size() < table.region_count()) {
-    return MakeError(Reason::kInternal, StrCat("digests: ", table.region_count(), " regions, ",
-                                               segments.size(), " segments"));
-  }
+absl::StatusOr<std::vector<Digest>> TensorDigests(const TableView& table, const ReadRegion& read,
+                                                  const std::function<bool()>& keep_going) {
   // Tied weights are several names on the same bytes.
   std::map<std::tuple<uint32_t, uint64_t, uint64_t>, Digest> aliases;
   std::vector<std::byte> buffer;
@@ -140,13 +149,8 @@ absl::StatusOr<std::vector<Digest>> TensorDigests(
   digests.reserve(table.size());
   for (size_t i = 0; i < table.size(); ++i) {
     const TensorEntry entry = table.entry(i);
-    const auto segment = segments[entry.region];
-    if (!RangeFits(entry.offset, entry.size_bytes, segment.size())) {
-      return MakeError(Reason::kInternal, StrCat("digests: a tensor beyond segment ", entry.region,
-                                                 " of ", segment.size(), " bytes"));
-    }
     if (entry.size_bytes > 0 && !IsContiguous(entry.shape, entry.strides)) {
-      auto digest = DigestOfStrided(entry, segment.data() + entry.offset, buffer, keep_going);
+      auto digest = DigestOfStrided(entry, read, buffer, keep_going);
       if (!digest.ok()) return digest.status();
       digests.push_back(*digest);
       continue;
@@ -158,12 +162,33 @@ absl::StatusOr<std::vector<Digest>> TensorDigests(
         continue;
       }
     }
-    const auto digest = DigestOf(segment.subspan(entry.offset, entry.size_bytes), keep_going);
+    const auto digest = DigestOfContiguous(entry, read, keep_going);
     if (!digest.ok()) return digest.status();
     if (entry.alias) aliases.emplace(place, *digest);
     digests.push_back(*digest);
   }
   return digests;
+}
+
+absl::StatusOr<std::vector<Digest>> TensorDigests(
+    const TableView& table, std::span<const std::span<const std::byte>> segments,
+    const std::function<bool()>& keep_going) {
+  if (segments.size() < table.region_count()) {
+    return MakeError(Reason::kInternal, StrCat("digests: ", table.region_count(), " regions, ",
+                                               segments.size(), " segments"));
+  }
+  return TensorDigests(
+      table,
+      [&](uint32_t region, uint64_t offset,
+          uint64_t size_bytes) -> absl::StatusOr<std::span<const std::byte>> {
+        const auto segment = segments[region];
+        if (!RangeFits(offset, size_bytes, segment.size())) {
+          return MakeError(Reason::kInternal, StrCat("digests: a tensor beyond segment ", region,
+                                                     " of ", segment.size(), " bytes"));
+        }
+        return segment.subspan(offset, size_bytes);
+      },
+      keep_going);
 }
 
 Digest WeightsDigest(const TableView& table, std::span<const Digest> digests) {

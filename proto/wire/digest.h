@@ -31,8 +31,17 @@ using Digest = std::array<std::byte, kDigestBytes>;
 // The tensor digest of contiguous bytes.
 Digest TensorDigest(std::span<const std::byte> bytes);
 
-// The tensor digests of a resident table in table order; `segments[i]` is region i. `keep_going` is
-// asked before each chunk: false ends it with CANCELLED. Reads each byte once.
+// Gives bytes of a region: valid until it is called again.
+using ReadRegion = std::function<absl::StatusOr<std::span<const std::byte>>(
+    uint32_t region, uint64_t offset, uint64_t size_bytes)>;
+
+// The tensor digests of a resident table in table order. `keep_going` is asked before each chunk:
+// false ends it with CANCELLED. Reads each byte once, in chunks of at most kDigestChunkBytes; a
+// tensor with strides as a whole. What `read` says passes through.
+absl::StatusOr<std::vector<Digest>> TensorDigests(const TableView& table, const ReadRegion& read,
+                                                  const std::function<bool()>& keep_going);
+
+// The same of memory that is mapped; `segments[i]` is region i.
 absl::StatusOr<std::vector<Digest>> TensorDigests(
     const TableView& table, std::span<const std::span<const std::byte>> segments,
     const std::function<bool()>& keep_going);

@@ -164,6 +164,7 @@ TEST_F(ModelctlTest, LeasesAndTheTreeShowWhoUsesWhat) {
 }
 
 TEST_F(ModelctlTest, DevicesTellBytesAgentAndSandbox) {
+  EXPECT_THAT(RunOk({"devices"}), HasSubstr("no checkpoint has been read"));
   Load();
   const json reply = RunJson({"devices"});
   const json host = reply["devices"][0];

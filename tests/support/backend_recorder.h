@@ -78,7 +78,7 @@ class BackendRecorder : public residency::BackendObserver {
                 std::shared_ptr<const residency::ResidentDigests> known) override {
     Note([&] { digests[id] = std::move(known); });
   }
-  void OnReleased(const std::string& id) override {
+  void OnReleased(const std::string& id, uint64_t unreturned_bytes) override {
     Note([&] { ++released[id]; });
   }
   void OnAgentUp(const std::string& device, const residency::AgentInfo& agent) override {

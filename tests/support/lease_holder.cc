@@ -22,8 +22,15 @@ LeaseHolder::~LeaseHolder() { LetGo(); }
 
 absl::StatusOr<v1::Granted> LeaseHolder::Acquire(const std::string& reference,
                                                  const std::string& scope) {
+  v1::ModelSpec spec;
+  spec.set_reference(reference);
+  return Acquire(spec, scope);
+}
+
+absl::StatusOr<v1::Granted> LeaseHolder::Acquire(const v1::ModelSpec& spec,
+                                                 const std::string& scope) {
   v1::AcquireRequest request;
-  request.mutable_spec()->set_reference(reference);
+  *request.mutable_spec() = spec;
   request.set_scope(scope);
   context_ = std::make_unique<grpc::ClientContext>();
   context_->AddMetadata("modeld-session-bin", session_);

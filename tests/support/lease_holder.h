@@ -22,6 +22,7 @@ class LeaseHolder {
 
   // Waits until the lease is granted, or the stream ends. REQUIRES: no lease is held
   absl::StatusOr<v1::Granted> Acquire(const std::string& reference, const std::string& scope = {});
+  absl::StatusOr<v1::Granted> Acquire(const v1::ModelSpec& spec, const std::string& scope = {});
   // The next message of the stream; the status it ended with once it has.
   absl::StatusOr<v1::AcquireUpdate> Next();
   void LetGo();

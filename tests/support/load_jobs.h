@@ -54,7 +54,7 @@ inline residency::LoadJob JobFor(const std::string& id, std::vector<plan::OpenFi
   const std::string bytes = table.Build();
   const auto view = wire::TableView::Validate(std::as_bytes(std::span(bytes)));
   EXPECT_TRUE(view.ok()) << view.status();
-  auto plan = plan::MakeHostLayout(*view, "safetensors");
+  auto plan = plan::MakeLayout(*view, "safetensors", plan::Place::kHost);
   EXPECT_TRUE(plan.ok()) << plan.status();
   auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
   checkpoint->reference = files.front().path;

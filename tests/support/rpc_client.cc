@@ -42,8 +42,14 @@ RpcClient::RpcClient(const std::string& socket_path)
       admin_(v1::AdminService::NewStub(channel_)) {}
 
 absl::StatusOr<v1::Residency> RpcClient::Preload(const std::string& reference, bool no_wait) {
+  v1::ModelSpec spec;
+  spec.set_reference(reference);
+  return Preload(spec, no_wait);
+}
+
+absl::StatusOr<v1::Residency> RpcClient::Preload(const v1::ModelSpec& spec, bool no_wait) {
   v1::PreloadRequest request;
-  request.mutable_spec()->set_reference(reference);
+  *request.mutable_spec() = spec;
   request.set_no_wait(no_wait);
   const auto context = Context();
   const auto reader = admin_->Preload(context.get(), request);
@@ -71,14 +77,14 @@ absl::StatusOr<v1::EvictResponse> RpcClient::Evict(const std::string& selector) 
   return Answer(status, response);
 }
 
-absl::StatusOr<v1::Device> RpcClient::HostDevice() {
+absl::StatusOr<v1::Device> RpcClient::Device(const std::string& id) {
   v1::ListDevicesResponse response;
   const grpc::Status status = residency_->ListDevices(Context().get(), {}, &response);
   if (!status.ok()) return FromGrpc(status);
   for (const v1::Device& device : response.devices()) {
-    if (device.id() == "host") return device;
+    if (device.id() == id) return device;
   }
-  return absl::NotFoundError("no device `host`");
+  return absl::NotFoundError("no device " + id);
 }
 
 absl::StatusOr<v1::GetServerInfoResponse> RpcClient::ServerInfo() {

@@ -23,9 +23,11 @@ class RpcClient {
 
   // Waits for the end of the load. The residency, or why not.
   absl::StatusOr<v1::Residency> Preload(const std::string& reference, bool no_wait = false);
+  absl::StatusOr<v1::Residency> Preload(const v1::ModelSpec& spec, bool no_wait = false);
   absl::StatusOr<std::vector<v1::Residency>> List(bool include_ended = false);
   absl::StatusOr<v1::EvictResponse> Evict(const std::string& selector);
-  absl::StatusOr<v1::Device> HostDevice();
+  absl::StatusOr<v1::Device> HostDevice() { return Device("host"); }
+  absl::StatusOr<v1::Device> Device(const std::string& id);
   absl::StatusOr<v1::GetServerInfoResponse> ServerInfo();
   absl::StatusOr<std::vector<v1::Event>> Events(uint32_t history);
   // What grpc.health.v1 says.

@@ -133,6 +133,18 @@ TEST(Layering, LibTorchIsIncludedByTheAdapterAndItsExamplesOnly) {
   }
 }
 
+TEST(Layering, CudaIsIncludedByTheMemoryOfGpusOnly) {
+  for (const std::string folder : {"proto", "daemon", "client", "tools"}) {
+    for (const Include& include : IncludesBelow(folder)) {
+      if (StartsWith(include.file, "daemon/memory/cuda_") ||
+          StartsWith(include.file, "client/cuda/"))
+        continue;
+      EXPECT_FALSE(StartsWith(include.target, "cuda"))
+          << include.file << " includes " << include.target;
+    }
+  }
+}
+
 TEST(Layering, NoSourceFileHoldsMoreThan30Kilobytes) {
   for (const std::string folder : {"proto", "daemon", "client", "tools"}) {
     for (const auto& entry : fs::recursive_directory_iterator(fs::path(SOURCE_DIR) / folder)) {

@@ -78,7 +78,7 @@ class CopyPipeline : public testing::Test {
     stats_ = loaded->stats;
     std::string bytes;
     for (const ExportedSegment& segment : loaded->segments) {
-      auto mapping = wire::MapReadOnly(segment.fd.get(), segment.size_bytes);
+      auto mapping = wire::MapReadOnly(segment.fds.front().get(), segment.info.size_bytes);
       if (!mapping.ok()) return mapping.status();
       bytes.append(reinterpret_cast<const char*>(mapping->data()), mapping->size_bytes());
     }
@@ -196,7 +196,7 @@ TEST_F(CopyPipeline, CopiesAHundredThousandShortRangesInASecond) {
 }
 
 TEST_F(CopyPipeline, LoadsNothingFromNothing) {
-  const auto loaded = Load({}, {}, {kUnit, 0});
+  const auto loaded = Load({}, {}, {kUnit});
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_TRUE(*loaded == std::string(kUnit, '\0'));
 }

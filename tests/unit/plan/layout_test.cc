@@ -59,7 +59,7 @@ class Source {
 };
 
 std::shared_ptr<const LoadPlan> Lay(const Source& source) {
-  auto plan = MakeHostLayout(source.view(), "safetensors");
+  auto plan = MakeLayout(source.view(), "safetensors", Place::kHost);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return plan.ok() ? *plan : nullptr;
 }
@@ -268,7 +268,7 @@ TEST(HostLayout, SizesThatOverflowAreRefused) {
                        {.name = "b", .shape = {most - 3 - (2 << 20)}, .offset = 3},
                        {.name = "c", .shape = {2 << 20}, .offset = uint64_t(most - (2 << 20))}});
   for (const Source* source : {&kept, &packed, &padded}) {
-    const auto plan = MakeHostLayout(source->view(), "safetensors");
+    const auto plan = MakeLayout(source->view(), "safetensors", Place::kHost);
     EXPECT_EQ(plan.status().code(), absl::StatusCode::kResourceExhausted) << plan.status();
     EXPECT_EQ(wire::GetReason(plan.status()), wire::Reason::kBudgetExceeded);
   }
@@ -280,8 +280,8 @@ TEST(HostLayout, TensorsThatAreReadWithoutBoundAreRefused) {
   const auto source = [](int64_t elements) {
     return Source({64}, {{.name = "w", .shape = {elements}, .strides = {0}, .size_bytes = 1}});
   };
-  EXPECT_TRUE(MakeHostLayout(source(kMost).view(), "safetensors").ok());
-  const auto refused = MakeHostLayout(source(kMost + 1).view(), "safetensors");
+  EXPECT_TRUE(MakeLayout(source(kMost).view(), "safetensors", Place::kHost).ok());
+  const auto refused = MakeLayout(source(kMost + 1).view(), "safetensors", Place::kHost);
   EXPECT_EQ(wire::GetErrorInfo(refused.status()).reason, wire::Reason::kCheckpointMalformed);
   EXPECT_NE(refused.status().message().find("\"w\""), std::string::npos) << refused.status();
 }
@@ -299,7 +299,7 @@ TEST(HostLayout, AHundredThousandTensorsAreLaidOutInAFractionOfASecond) {
     }
     const Source source({offset}, tensors);
     const auto start = std::chrono::steady_clock::now();
-    const auto plan = MakeHostLayout(source.view(), "safetensors");
+    const auto plan = MakeLayout(source.view(), "safetensors", Place::kHost);
     const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
     ASSERT_TRUE(plan.ok()) << plan.status();
     std::cout << "100,000 tensors: " << took.count() << " ms\n";

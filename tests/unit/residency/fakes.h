@@ -77,6 +77,14 @@ class FakeCatalog : public CheckpointCatalog {
     return MakePlan(sizes_.at(name));
   }
 
+  absl::StatusOr<HostSource> PlanFromHost(const ResidencyRecord& record,
+                                          const ResidentMemory& memory,
+                                          const std::string&) override {
+    auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
+    checkpoint->reference = absl::StrCat("host:", record.id);
+    return HostSource{std::move(checkpoint), MakePlan(memory.segments.front().info.size_bytes)};
+  }
+
  private:
   std::map<std::string, uint64_t> sizes_;
   std::map<std::string, int> versions_;
@@ -95,10 +103,15 @@ class FakeBackend : public DeviceBackend {
     adopted.push_back(record.id);
   }
 
-  static std::shared_ptr<const ResidentMemory> Memory(const plan::LoadPlan& plan) {
+  std::shared_ptr<const ResidentMemory> Memory(const plan::LoadPlan& plan) const {
     auto memory = std::make_shared<ResidentMemory>();
     memory->table = plan.table;
-    for (const uint64_t size : plan.segment_sizes) memory->segments.push_back({{}, {size, 4096}});
+    for (const uint64_t size : plan.segment_sizes) {
+      SegmentInfo& info = memory->segments.emplace_back().info;
+      info.kind = kind;
+      info.size_bytes = size;
+      info.page_size_bytes = 4096;
+    }
     return memory;
   }
 
@@ -111,13 +124,14 @@ class FakeBackend : public DeviceBackend {
     manager.OnLoadFailed(Take().record.id, std::move(status));
   }
   void FinishReleases(Manager& manager) {
-    for (const std::string& id : std::exchange(released, {})) manager.OnReleased(id);
+    for (const std::string& id : std::exchange(released, {})) manager.OnReleased(id, 0);
   }
 
   std::vector<LoadJob> loads;
   std::set<std::string> cancelled;
   std::vector<std::string> released;
   std::vector<std::string> adopted;
+  wire::SegmentKind kind = wire::SegmentKind::kHostMemfd;  // of what it loads from now on
 
  private:
   LoadJob Take() {

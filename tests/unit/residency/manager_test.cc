@@ -402,7 +402,7 @@ TEST_F(ManagerTest, AdoptsWhatAnAgentKeptAndGrantsItWithoutLoading) {
                                .device = "host",
                                .generation = 41,
                                .format = "safetensors"};
-  manager_.OnInventory(record, FakeBackend::Memory(*MakePlan(4 * kUnit)), nullptr);
+  manager_.OnInventory(record, backend_.Memory(*MakePlan(4 * kUnit)), nullptr);
   const Held held = Acquire("a");
   ASSERT_TRUE(held->granted());
   EXPECT_EQ(held->grants[0].residency_id, "feed");
@@ -416,7 +416,7 @@ TEST_F(ManagerTest, ReleasesAnInventoryItemThatIsASecondCopy) {
   MakeIdle("a");
   ResidencyRecord record{.id = "feed", .references = {"a"}, .device = "host"};
   record.content_key = (*catalog_.Resolve("a"))->Key();
-  manager_.OnInventory(record, FakeBackend::Memory(*MakePlan(4 * kUnit)), nullptr);
+  manager_.OnInventory(record, backend_.Memory(*MakePlan(4 * kUnit)), nullptr);
   EXPECT_THAT(backend_.released, ElementsAre("feed"));
 }
 

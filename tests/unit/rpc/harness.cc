@@ -113,7 +113,7 @@ void FakeBackend::CancelLoad(const std::string& residency_id) {
 }
 
 void FakeBackend::Release(const std::string& residency_id) {
-  if (!hold_releases_) manager_->OnReleased(residency_id);
+  if (!hold_releases_) manager_->OnReleased(residency_id, 0);
 }
 
 std::string FakeBackend::WaitForLoad() {
@@ -130,7 +130,10 @@ void FakeBackend::FinishLoad(const std::string& residency_id) {
     if (node.empty()) return;
     memory->table = node.mapped().plan->table;
     for (const uint64_t size_bytes : node.mapped().plan->segment_sizes) {
-      memory->segments.push_back({MakeSegment(), {size_bytes, 4096}});
+      residency::LoadedSegment& segment = memory->segments.emplace_back();
+      segment.fds.push_back(MakeSegment());
+      segment.info.size_bytes = size_bytes;
+      segment.info.page_size_bytes = 4096;
     }
   }
   manager_->OnLoaded(residency_id, std::move(memory), {"buffered", 1});

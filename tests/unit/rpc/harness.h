@@ -43,6 +43,11 @@ class FakeCatalog : public residency::CheckpointCatalog {
       const std::string& reference) override;
   absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Plan(const plan::OpenCheckpoint& checkpoint,
                                                              const std::string& device) override;
+  absl::StatusOr<residency::HostSource> PlanFromHost(const residency::ResidencyRecord&,
+                                                     const residency::ResidentMemory&,
+                                                     const std::string&) override {
+    return absl::UnimplementedError("the harness has one device");
+  }
 };
 
 // Makes memory out of real, empty memfds: at once, or when the test says so. Thread-safe.

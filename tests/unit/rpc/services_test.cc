@@ -191,7 +191,7 @@ TEST_F(ServicesTest, LetGoOfACallThatItsClientGivesUpBeforeTheAnswer) {
   context.TryCancel();
   EXPECT_EQ(evicting.get().error_code(), grpc::StatusCode::CANCELLED);
   // The answer comes after all, to nobody; and no call keeps the server from stopping.
-  harness_.manager().OnReleased(harness_.Snapshot().residencies[0].id);
+  harness_.manager().OnReleased(harness_.Snapshot().residencies[0].id, 0);
   harness_.server().Shutdown(kPatience);
 }
 

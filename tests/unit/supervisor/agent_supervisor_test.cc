@@ -84,8 +84,8 @@ class AgentSupervisorTest : public testing::Test {
                      const std::string& prefix = "") {
     std::vector<wire::Mapping> segments;
     for (const residency::LoadedSegment& segment : memory.segments) {
-      ASSERT_TRUE(wire::CheckSealed(segment.fd.get(), segment.info.size_bytes).ok());
-      auto mapping = wire::MapReadOnly(segment.fd.get(), segment.info.size_bytes);
+      ASSERT_TRUE(wire::CheckSealed(segment.fds.front().get(), segment.info.size_bytes).ok());
+      auto mapping = wire::MapReadOnly(segment.fds.front().get(), segment.info.size_bytes);
       ASSERT_TRUE(mapping.ok()) << mapping.status();
       segments.push_back(*std::move(mapping));
     }
@@ -187,10 +187,10 @@ TEST_F(AgentSupervisorTest, HandsOutMemoryThatNobodyCanChange) {
   supervisor_->Load(Small("sealed"));
   ASSERT_TRUE(recorder_->WaitLoaded("sealed"));
   const residency::LoadedSegment& segment = recorder_->loaded["sealed"]->segments.front();
-  EXPECT_EQ(::pwrite(segment.fd.get(), "x", 1, 0), -1);
-  EXPECT_EQ(::ftruncate(segment.fd.get(), 0), -1);
+  EXPECT_EQ(::pwrite(segment.fds.front().get(), "x", 1, 0), -1);
+  EXPECT_EQ(::ftruncate(segment.fds.front().get(), 0), -1);
   EXPECT_EQ(::mmap(nullptr, segment.info.size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
-                   segment.fd.get(), 0),
+                   segment.fds.front().get(), 0),
             MAP_FAILED);
 }
 

@@ -1,8 +1,9 @@
-// The host agent: owns the host's residencies and does what modeld asks.
+// An agent: owns the residencies of one device and does what modeld asks.
 
 #pragma once
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -14,8 +15,9 @@
 #include "base/strand.h"
 #include "base/thread_pool.h"
 #include "memory/copy_pipeline.h"
-#include "memory/host_segment.h"
+#include "memory/segment.h"
 #include "wire/framed_socket.h"
+#include "wire/segment.h"
 
 namespace modeld::agent {
 
@@ -24,17 +26,26 @@ namespace modeld::agent {
 //
 // All state is touched on one strand; loads, digests and the giving back of memory run on threads
 // of their own and come back to it. Thread-safe.
-class HostAgent {
+class Agent {
  public:
+  // What an agent is an agent of.
   struct Options {
-    memory::PageChoice pages;
+    std::unique_ptr<memory::SegmentAllocator> allocator;
+    v1::Device::Kind kind = v1::Device::HOST;
+    wire::SegmentKind export_kind = wire::SegmentKind::kHostMemfd;
+    std::string export_note;
+    uint32_t page_size_bytes = 0;
+    std::string page_size_note;
     int reader_threads = 0;  // per load; 0: CopyOptions' default
     std::string version;
+    // Called when the device is lost, and with it everything that this process has on it. From any
+    // thread, after those who wait have been told; may be empty.
+    std::function<void(const absl::Status&)> on_device_lost;
   };
 
-  explicit HostAgent(Options options);
+  explicit Agent(Options options);
   // Cancels loads, ends the connection, frees everything, joins.
-  ~HostAgent();
+  ~Agent();
 
   // A new modeld: the one before is hung up on.
   void Connected(std::shared_ptr<EventChannel> channel);
@@ -71,6 +82,7 @@ class HostAgent {
   void Digested(const std::string& id, std::shared_ptr<const Digests> digests);
   void CancelLoads();
   void Drop(Held held, std::shared_ptr<EventChannel> tell, const std::string& id);
+  uint64_t GiveBack(Held held);
   void Say(Outgoing event);
 
   // Returns when everything posted to the strand before has run.
@@ -80,7 +92,7 @@ class HostAgent {
   void RunLoad(const std::shared_ptr<Loading>& loading);
 
   const Options options_;
-  memory::HostAllocator allocator_;
+  memory::SegmentAllocator& allocator_;
   base::Strand strand_;
 
   // Touched on the strand only.

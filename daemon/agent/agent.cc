@@ -1,10 +1,13 @@
-#include "agent/host_agent.h"
+#include "agent/agent.h"
 
 #include <malloc.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <chrono>
 #include <future>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -18,6 +21,11 @@ namespace {
 // seek.
 constexpr int kLoadsAtOnce = 2;
 constexpr size_t kMaxLoads = 1024;
+// How long the last words to modeld may take.
+constexpr auto kFlushPatience = std::chrono::seconds(1);
+// How long a device may take to say that memory is free again, and how often it is asked.
+constexpr auto kReturnPatience = std::chrono::seconds(2);
+constexpr auto kReturnInterval = std::chrono::milliseconds(5);
 
 uint64_t RangeBytes(const LoadOrder& order) {
   uint64_t bytes = 0;
@@ -27,15 +35,16 @@ uint64_t RangeBytes(const LoadOrder& order) {
 
 uint64_t SegmentBytes(const Residency& residency) {
   uint64_t bytes = 0;
-  for (const memory::ExportedSegment& segment : residency.segments) bytes += segment.size_bytes;
+  for (const memory::ExportedSegment& segment : residency.segments)
+    bytes += segment.info.size_bytes;
   return bytes;
 }
 
 }  // namespace
 
-HostAgent::HostAgent(Options options)
+Agent::Agent(Options options)
     : options_(std::move(options)),
-      allocator_(options_.pages),
+      allocator_(*options_.allocator),
       aside_("aside", 1),
       digester_([this](const std::string& id, std::shared_ptr<const Digests> digests) {
         // The digester's own thread might go on with other tasks of the strand, at idle priority.
@@ -45,7 +54,7 @@ HostAgent::HostAgent(Options options)
       }),
       loaders_("load", kLoadsAtOnce) {}
 
-HostAgent::~HostAgent() {
+Agent::~Agent() {
   strand_.Post([this] {
     CancelLoads();
     if (channel_ != nullptr) channel_->Close();
@@ -57,14 +66,14 @@ HostAgent::~HostAgent() {
   WaitForStrand();
 }
 
-void HostAgent::WaitForStrand() {
+void Agent::WaitForStrand() {
   // Shared: the thread that runs the task may still be in set_value when this one goes on.
   auto reached = std::make_shared<std::promise<void>>();
   strand_.Post([reached] { reached->set_value(); });
   reached->get_future().wait();
 }
 
-void HostAgent::Connected(std::shared_ptr<EventChannel> channel) {
+void Agent::Connected(std::shared_ptr<EventChannel> channel) {
   strand_.Post([this, channel = std::move(channel)] {
     if (channel_ != nullptr) {
       spdlog::warn("msg=\"another modeld connected; hanging up on the one before\"");
@@ -76,7 +85,7 @@ void HostAgent::Connected(std::shared_ptr<EventChannel> channel) {
   });
 }
 
-void HostAgent::Disconnected(const std::shared_ptr<EventChannel>& channel) {
+void Agent::Disconnected(const std::shared_ptr<EventChannel>& channel) {
   strand_.Post([this, channel] {
     if (channel_ != channel) return;
     channel_->Close();
@@ -85,7 +94,7 @@ void HostAgent::Disconnected(const std::shared_ptr<EventChannel>& channel) {
   });
 }
 
-absl::Status HostAgent::Handle(const std::shared_ptr<EventChannel>& channel, wire::Frame frame) {
+absl::Status Agent::Handle(const std::shared_ptr<EventChannel>& channel, wire::Frame frame) {
   auto request = std::make_shared<v1::AgentRequest>();
   if (!request->ParseFromString(frame.payload) ||
       request->request_case() == v1::AgentRequest::REQUEST_NOT_SET) {
@@ -98,7 +107,7 @@ absl::Status HostAgent::Handle(const std::shared_ptr<EventChannel>& channel, wir
   return absl::OkStatus();
 }
 
-void HostAgent::Dispatch(const v1::AgentRequest& request, Frames fds) {
+void Agent::Dispatch(const v1::AgentRequest& request, Frames fds) {
   switch (request.request_case()) {
     case v1::AgentRequest::kHello:
       return Hello();
@@ -115,16 +124,17 @@ void HostAgent::Dispatch(const v1::AgentRequest& request, Frames fds) {
   }
 }
 
-void HostAgent::Hello() {
+void Agent::Hello() {
   Outgoing out;
   v1::AgentWelcome* welcome = out.event.mutable_welcome();
   welcome->set_protocol_version(kProtocolVersion);
   welcome->set_version(options_.version);
   welcome->set_pid(::getpid());
-  welcome->set_kind(v1::Device::HOST);
-  welcome->set_page_size_bytes(options_.pages.page_size_bytes);
-  welcome->set_page_size_note(options_.pages.note);
-  welcome->set_export_("memfd");
+  welcome->set_kind(options_.kind);
+  welcome->set_page_size_bytes(options_.page_size_bytes);
+  welcome->set_page_size_note(options_.page_size_note);
+  welcome->set_export_(wire::SegmentKindName(options_.export_kind));
+  welcome->set_export_note(options_.export_note);
   greeted_ = true;
   Say(std::move(out));
   for (const auto& [id, held] : held_) Say(MakeInventoryItem(held.residency, held.digests));
@@ -132,7 +142,7 @@ void HostAgent::Hello() {
   spdlog::info("msg=\"modeld connected\" residencies={}", held_.size());
 }
 
-void HostAgent::Load(const v1::LoadRequest& request, Frames fds) {
+void Agent::Load(const v1::LoadRequest& request, Frames fds) {
   const std::string& id = request.residency_id();
   auto order = ParseLoad(request, std::move(fds));
   if (order.ok() && (held_.contains(id) || loading_.contains(id))) {
@@ -140,7 +150,7 @@ void HostAgent::Load(const v1::LoadRequest& request, Frames fds) {
   }
   if (order.ok() && loading_.size() >= kMaxLoads) {
     order = wire::MakeError(wire::Reason::kDeviceUnavailable,
-                            absl::StrCat(kMaxLoads, " loads wait for the host agent already"), {},
+                            absl::StrCat(kMaxLoads, " loads wait for the agent already"), {},
                             "ask again later");
   }
   if (!order.ok()) {
@@ -156,7 +166,7 @@ void HostAgent::Load(const v1::LoadRequest& request, Frames fds) {
   loaders_.Post([this, loading = std::move(loading)] { RunLoad(loading); });
 }
 
-void HostAgent::RunLoad(const std::shared_ptr<Loading>& loading) {
+void Agent::RunLoad(const std::shared_ptr<Loading>& loading) {
   const LoadOrder& order = loading->order;
   memory::CopyOptions options;
   options.thread_count = options_.reader_threads;
@@ -173,8 +183,8 @@ void HostAgent::RunLoad(const std::shared_ptr<Loading>& loading) {
   strand_.Post([this, loading, shared] { Loaded(loading, std::move(*shared)); });
 }
 
-void HostAgent::Loaded(const std::shared_ptr<Loading>& loading,
-                       absl::StatusOr<memory::LoadedSegments> result) {
+void Agent::Loaded(const std::shared_ptr<Loading>& loading,
+                   absl::StatusOr<memory::LoadedSegments> result) {
   LoadOrder& order = loading->order;
   const std::string id = order.id;
   loading_.erase(id);
@@ -191,9 +201,10 @@ void HostAgent::Loaded(const std::shared_ptr<Loading>& loading,
     made->table = std::move(order.table);
     made->segments = std::move(result->segments);
     residency = std::move(made);
-    spdlog::info("msg=\"loaded\" residency={} bytes={} mode={} seconds={:.3f} page_size={}", id,
-                 SegmentBytes(*residency), result->stats.Mode(), result->stats.nanos / 1e9,
-                 residency->segments.empty() ? 0 : residency->segments.front().page_size_bytes);
+    spdlog::info(
+        "msg=\"loaded\" residency={} bytes={} mode={} seconds={:.3f} page_size={}", id,
+        SegmentBytes(*residency), result->stats.Mode(), result->stats.nanos / 1e9,
+        residency->segments.empty() ? 0 : residency->segments.front().info.page_size_bytes);
   } else {
     spdlog::info("msg=\"load failed\" residency={} error=\"{}\"", id,
                  std::string(result.status().message()));
@@ -204,18 +215,27 @@ void HostAgent::Loaded(const std::shared_ptr<Loading>& loading,
     Say(MakeFailed(id, absl::CancelledError("the load was cancelled")));
     return Drop({std::move(residency), nullptr}, channel_, id);
   }
-  if (residency == nullptr) return Say(MakeFailed(id, result.status()));
+  if (residency == nullptr) {
+    Say(MakeFailed(id, result.status()));
+    if (wire::GetReason(result.status()) == wire::Reason::kDeviceLost && options_.on_device_lost) {
+      aside_.Post([this, channel = channel_, why = result.status()] {
+        channel->Flush(std::chrono::steady_clock::now() + kFlushPatience);
+        options_.on_device_lost(why);
+      });
+    }
+    return;
+  }
   held_[id] = {residency, nullptr};
   Say(MakeDone(residency, result->stats.Mode(), result->stats.nanos));
   if (order.digest) digester_.Add(std::move(residency));
 }
 
-void HostAgent::Cancel(const std::string& id) {
+void Agent::Cancel(const std::string& id) {
   const auto it = loading_.find(id);
   if (it != loading_.end()) it->second->cancelled = true;
 }
 
-void HostAgent::Release(const std::string& id) {
+void Agent::Release(const std::string& id) {
   if (const auto it = loading_.find(id); it != loading_.end()) {
     it->second->cancelled = true;
     it->second->release_after = true;
@@ -225,8 +245,8 @@ void HostAgent::Release(const std::string& id) {
   Drop(node.empty() ? Held{} : std::move(node.mapped()), channel_, id);
 }
 
-void HostAgent::Adopt(const v1::AdoptResidency& request, Frames fds) {
-  auto adopted = ParseAdopt(request, std::move(fds));
+void Agent::Adopt(const v1::AdoptResidency& request, Frames fds) {
+  auto adopted = ParseAdopt(request, std::move(fds), allocator_);
   if (!adopted.ok()) {
     spdlog::error("msg=\"adoption refused\" residency={} error=\"{}\"", request.residency_id(),
                   std::string(adopted.status().message()));
@@ -240,32 +260,48 @@ void HostAgent::Adopt(const v1::AdoptResidency& request, Frames fds) {
   if (adopted->digests == nullptr) digester_.Add(adopted->residency);
 }
 
-void HostAgent::Digested(const std::string& id, std::shared_ptr<const Digests> digests) {
+void Agent::Digested(const std::string& id, std::shared_ptr<const Digests> digests) {
   const auto it = held_.find(id);
   if (it == held_.end()) return;
   it->second.digests = digests;
   if (greeted_) Say(MakeDigest(id, std::move(digests)));
 }
 
-void HostAgent::CancelLoads() {
+void Agent::CancelLoads() {
   for (const auto& [id, loading] : loading_) loading->cancelled = true;
 }
 
 // Closing a segment takes a while (its pages are freed one by one), so it is done aside. `tell`
 // hears of it then; may be null.
-void HostAgent::Drop(Held held, std::shared_ptr<EventChannel> tell, const std::string& id) {
+void Agent::Drop(Held held, std::shared_ptr<EventChannel> tell, const std::string& id) {
   auto dropped = std::make_shared<Held>(std::move(held));
   aside_.Post([this, dropped, tell = std::move(tell), id] {
-    if (dropped->residency != nullptr) {
-      digester_.Forget(dropped->residency.get());
-      *dropped = {};
-      spdlog::info("msg=\"released\" residency={}", id);
-    }
-    if (tell != nullptr) tell->Send(MakeReleased(id));
+    const uint64_t unreturned = dropped->residency == nullptr ? 0 : GiveBack(std::move(*dropped));
+    if (tell != nullptr) tell->Send(MakeReleased(id, unreturned));
   });
 }
 
-void HostAgent::Say(Outgoing event) {
+// How many bytes the device does not say are free again. modeld's own descriptors may be on their
+// way out, so it is given a moment.
+uint64_t Agent::GiveBack(Held held) {
+  digester_.Forget(held.residency.get());
+  const std::string id = held.residency->id;
+  const uint64_t bytes = SegmentBytes(*held.residency);
+  const auto before = allocator_.FreeBytes();
+  held = {};
+  uint64_t unreturned = 0;
+  const auto deadline = std::chrono::steady_clock::now() + kReturnPatience;
+  while (before) {
+    const uint64_t free = allocator_.FreeBytes().value_or(0);
+    unreturned = free >= *before + bytes ? 0 : *before + bytes - std::max(free, *before);
+    if (unreturned == 0 || std::chrono::steady_clock::now() >= deadline) break;
+    std::this_thread::sleep_for(kReturnInterval);
+  }
+  spdlog::info("msg=\"released\" residency={} unreturned_bytes={}", id, unreturned);
+  return unreturned;
+}
+
+void Agent::Say(Outgoing event) {
   if (channel_ != nullptr) channel_->Send(std::move(event));
 }
 
