@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "local_devices.h"
 #include "status.h"
 #include "wire/text.h"
 #include "wire/utf8.h"
@@ -36,7 +37,8 @@ absl::Status CheckText(std::string_view text, std::string_view field) {
 absl::Status CheckSpec(const ModelSpec& spec, const std::string& scope) {
   for (const auto& [text, field] :
        {std::pair(&spec.reference, "reference"), std::pair(&spec.device, "device"),
-        std::pair(&spec.instance, "instance"), std::pair(&scope, "scope")}) {
+        std::pair(&spec.instance, "instance"), std::pair(&spec.peer, "peer"),
+        std::pair(&scope, "scope")}) {
     if (absl::Status status = CheckText(*text, field); !status.ok()) return status;
   }
   if (spec.reference.empty()) {
@@ -51,6 +53,24 @@ absl::Status CheckSpec(const ModelSpec& spec, const std::string& scope) {
         wire::StrCat("a private copy cannot be instance \"", spec.instance, "\""),
         {{"field", "instance"}}, "leave one of the two out");
   }
+  return absl::OkStatus();
+}
+
+// Equal devices spelled differently are one Model: every name becomes what modeld calls it.
+absl::Status ResolveDevices(ModelSpec& spec) {
+  auto device = ResolveDevice(spec.device);
+  if (!device.ok()) return device.status();
+  spec.device = *std::move(device);
+  if (spec.device == kHost) spec.keep_host = false;
+  if (spec.peer.empty()) return absl::OkStatus();
+  auto peer = ResolveDevice(spec.peer);
+  if (!peer.ok()) return peer.status();
+  if (*peer == kHost || spec.device == kHost) {
+    return wire::MakeError(wire::Reason::kFieldInvalid,
+                           wire::StrCat(spec.peer, " is no peer of ", spec.device),
+                           {{"field", "peer"}}, "a peer is a GPU that reads another GPU's memory");
+  }
+  spec.peer = *peer == spec.device ? std::string() : *std::move(peer);
   return absl::OkStatus();
 }
 
@@ -77,12 +97,12 @@ absl::StatusOr<std::shared_ptr<Core>> Core::Get(const Endpoint& endpoint) {
 absl::StatusOr<std::shared_ptr<const Model>> Core::Acquire(const ModelSpec& requested,
                                                            const AcquireOptions& options) {
   ModelSpec spec = requested;
-  if (spec.device.empty()) spec.device = "host";
   std::string scope = options.scope;
   if (const char* value = std::getenv("MODELD_SCOPE"); scope.empty() && value != nullptr) {
     scope = value;
   }
   if (absl::Status status = CheckSpec(spec, scope); !status.ok()) return status;
+  if (absl::Status status = ResolveDevices(spec); !status.ok()) return status;
 
   const Deadline deadline = DeadlineAfter(options.timeout);
   for (;;) {

@@ -23,6 +23,7 @@ v1::ModelSpec ToProto(const ModelSpec& spec) {
   result.set_device(spec.device);
   result.set_instance(spec.instance);
   result.set_private_copy(spec.private_copy);
+  result.set_keep_host(spec.keep_host);
   return result;
 }
 
@@ -103,9 +104,9 @@ Flight::Result Flight::Wait(Deadline deadline,
 // result.
 absl::Status Flight::Map(Deadline deadline) {
   const Grant grant = lease_->TakeGrant();
-  const absl::StatusOr<size_t> fd_count = MappedResidency::FdCount(grant.granted);
-  if (!fd_count.ok()) {
-    SetResult(fd_count.status());
+  const absl::StatusOr<GrantedMemory> granted = GrantedMemory::From(grant.granted, spec_.device);
+  if (!granted.ok()) {
+    SetResult(granted.status());
     return absl::OkStatus();
   }
   const TimePoint now = Clock::now();
@@ -116,7 +117,7 @@ absl::Status Flight::Map(Deadline deadline) {
   absl::StatusOr<uint64_t> request =
       grant.fds_request ? *grant.fds_request : attach.Ask(grant.granted.lease_id());
   absl::StatusOr<std::vector<wire::UniqueFd>> fds =
-      request.ok() ? attach.Answer(*request, *fd_count, until)
+      request.ok() ? attach.Answer(*request, granted->descriptor_count(), until)
                    : absl::StatusOr<std::vector<wire::UniqueFd>>(request.status());
   if (!fds.ok()) {
     if (lease_->Retry(fds.status())) return absl::OkStatus();
@@ -129,7 +130,8 @@ absl::Status Flight::Map(Deadline deadline) {
     SetResult(fds.status());
     return absl::OkStatus();
   }
-  absl::StatusOr<MappedResidency> memory = MappedResidency::Map(grant.granted, *std::move(fds));
+  absl::StatusOr<MappedResidency> memory =
+      MappedResidency::Map(*granted, *std::move(fds), spec_.device, spec_.peer);
   if (!memory.ok()) {
     SetResult(memory.status());
     return absl::OkStatus();

@@ -1,56 +1,57 @@
 #include "mapped_residency.h"
 
+#include <optional>
 #include <utility>
 
+#include "local_devices.h"
 #include "status.h"
 #include "wire/text.h"
 
 namespace modeld::client {
 namespace {
 
-absl::StatusOr<wire::Mapping> MapSealed(wire::UniqueFd fd, uint64_t size_bytes,
-                                        std::string_view what) {
-  if (absl::Status sealed = wire::CheckSealed(fd.get(), size_bytes); !sealed.ok()) {
-    return ProtocolViolation(wire::StrCat(what, ": ", sealed.message()));
+// The descriptors of each segment, which follow one another.
+class DescriptorWalk {
+ public:
+  explicit DescriptorWalk(std::span<const wire::UniqueFd> fds) : left_(fds) {}
+
+  std::span<const wire::UniqueFd> Next(const wire::SegmentInfo& segment) {
+    const auto fds = left_.first(segment.descriptor_count());
+    left_ = left_.subspan(fds.size());
+    return fds;
   }
-  return wire::MapReadOnly(fd.get(), size_bytes);
+
+ private:
+  std::span<const wire::UniqueFd> left_;
+};
+
+absl::Status Violation(std::string_view what, const absl::Status& why) {
+  return ProtocolViolation(wire::StrCat(what, ": ", why.message()));
 }
 
 }  // namespace
 
-absl::StatusOr<size_t> MappedResidency::FdCount(const v1::Granted& granted) {
-  if (granted.lease_id().empty() || granted.residency_id().empty()) {
-    return ProtocolViolation("a lease without an id");
-  }
-  if (granted.table_size_bytes() == 0) return ProtocolViolation("a lease without a tensor table");
-  for (const v1::Segment& segment : granted.segments()) {
-    if (segment.kind() != v1::Segment::HOST_MEMFD) {
-      return wire::MakeError(wire::Reason::kFormatUnsupported,
-                             wire::StrCat("this libmodeld cannot map segments of kind ",
-                                          static_cast<int>(segment.kind())),
-                             {}, "install a libmodeld of the release of modeld");
-    }
-  }
-  return 1 + static_cast<size_t>(granted.segments_size());
-}
-
-absl::StatusOr<MappedResidency> MappedResidency::Map(const v1::Granted& granted,
-                                                     std::vector<wire::UniqueFd> fds) {
+absl::StatusOr<MappedResidency> MappedResidency::Map(const GrantedMemory& granted,
+                                                     std::vector<wire::UniqueFd> fds,
+                                                     const std::string& device,
+                                                     const std::string& peer) {
   MappedResidency result;
-  auto table = MapSealed(std::move(fds[0]), granted.table_size_bytes(), "the tensor table");
+  const wire::UniqueFd table_fd = std::move(fds[0]);
+  absl::Status status = wire::CheckSealed(table_fd.get(), granted.table_size_bytes);
+  if (!status.ok()) return Violation("the tensor table", status);
+  auto table = wire::MapReadOnly(table_fd.get(), granted.table_size_bytes);
   if (!table.ok()) return table.status();
   result.table_bytes_ = *std::move(table);
 
+  // Before the memory is mapped, which on a GPU may take a context.
+  const std::span<const wire::UniqueFd> segment_fds = std::span(fds).subspan(1);
+  DescriptorWalk walk(segment_fds);
   std::vector<uint64_t> sizes;
-  for (int i = 0; i < granted.segments_size(); ++i) {
-    const uint64_t size_bytes = granted.segments(i).size_bytes();
-    auto segment = MapSealed(std::move(fds[static_cast<size_t>(i) + 1]), size_bytes,
-                             wire::StrCat("segment ", i));
-    if (!segment.ok()) return segment.status();
-    result.segments_.push_back(*std::move(segment));
-    sizes.push_back(size_bytes);
+  for (const wire::SegmentInfo& segment : granted.segments) {
+    status = wire::CheckDescriptors(segment, walk.Next(segment));
+    if (!status.ok()) return Violation(wire::StrCat("segment ", sizes.size()), status);
+    sizes.push_back(segment.size_bytes);
   }
-
   auto view = wire::TableView::Validate(result.table_bytes_.bytes(),
                                         {.require_alignment = true, .region_sizes = sizes});
   if (!view.ok()) return ProtocolViolation(wire::ToStd(view.status().message()));
@@ -60,7 +61,45 @@ absl::StatusOr<MappedResidency> MappedResidency::Map(const v1::Granted& granted,
         wire::StrCat("a table of ", view->region_count(), " segments with ", sizes.size()));
   }
   result.table_ = *view;
+
+  status = device == kHost ? result.MapOnHost(granted, segment_fds)
+                           : result.MapOnGpu(granted, segment_fds, device, peer);
+  if (!status.ok()) return status;
   return result;
+}
+
+absl::Status MappedResidency::MapOnHost(const GrantedMemory& granted,
+                                        std::span<const wire::UniqueFd> fds) {
+  for (size_t i = 0; i < granted.segments.size(); ++i) {
+    auto mapping = wire::MapReadOnly(fds[i].get(), granted.segments[i].size_bytes);
+    if (!mapping.ok()) return mapping.status();
+    regions_.push_back(mapping->data());
+    host_segments_.push_back(*std::move(mapping));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status MappedResidency::MapOnGpu(const GrantedMemory& granted,
+                                       std::span<const wire::UniqueFd> fds,
+                                       const std::string& device, const std::string& peer) {
+  const auto plugin = LoadPlugin();
+  if (!plugin.ok()) return plugin.status();
+  const auto ordinal = (*plugin)->OrdinalOf(device);
+  if (!ordinal.ok()) return ordinal.status();
+  std::optional<int> peer_ordinal;
+  if (!peer.empty()) {
+    const auto found = (*plugin)->OrdinalOf(peer);
+    if (!found.ok()) return found.status();
+    peer_ordinal = *found;
+  }
+  DescriptorWalk walk(fds);
+  for (const wire::SegmentInfo& segment : granted.segments) {
+    auto mapping = (*plugin)->Map(segment, walk.Next(segment), *ordinal, peer_ordinal);
+    if (!mapping.ok()) return mapping.status();
+    regions_.push_back(mapping->data());
+    device_segments_.push_back(*std::move(mapping));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace modeld::client

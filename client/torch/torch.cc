@@ -10,6 +10,7 @@
 #include <set>
 #include <utility>
 
+#include "modeld/cuda.h"
 #include "modeld/error.h"
 
 #define MODELD_TORCH_AT_LEAST(major, minor) \
@@ -78,11 +79,19 @@ at::IntArrayRef ToArrayRef(std::span<const std::int64_t> values) {
   return at::IntArrayRef(values.data(), values.size());
 }
 
-at::Tensor Wrap(std::shared_ptr<const Model> model, const TensorView& view, at::ScalarType type) {
+at::Device DeviceOf(const Model& model) {
+  const std::optional<int> ordinal = cuda::Ordinal(model);
+  return ordinal ? at::Device(at::kCUDA, static_cast<at::DeviceIndex>(*ordinal))
+                 : at::Device(at::kCPU);
+}
+
+at::Tensor Wrap(std::shared_ptr<const Model> model, const TensorView& view, at::ScalarType type,
+                at::Device device) {
   // LibTorch has no const storage; what protects the bytes is the mapping.
   return at::from_blob(
       const_cast<void*>(view.data), ToArrayRef(view.shape), ToArrayRef(view.strides),
-      [model = std::move(model)](void*) mutable { model.reset(); }, at::TensorOptions(type));
+      [model = std::move(model)](void*) mutable { model.reset(); },
+      at::TensorOptions(type).device(device), device);
 }
 
 // A tensor of a module, by the name under which the module has it. Copies of `tensor` are the same
@@ -101,8 +110,9 @@ std::string Describe(at::ScalarType type, at::IntArrayRef shape) {
   return text + "]";
 }
 
-// Why `view` cannot take the place of `tensor`.
-std::optional<std::string> WhyNot(const at::Tensor& tensor, const TensorView& view) {
+// Why `view`, on `device`, cannot take the place of `tensor`.
+std::optional<std::string> WhyNot(const at::Tensor& tensor, const TensorView& view,
+                                  at::Device device) {
   const std::optional<at::ScalarType> type = ScalarTypeOf(view.dtype);
   if (!type) {
     return "checkpoint has " + std::string(DTypeName(view.dtype)) +
@@ -112,8 +122,9 @@ std::optional<std::string> WhyNot(const at::Tensor& tensor, const TensorView& vi
     return "module has " + Describe(tensor.scalar_type(), tensor.sizes()) + ", checkpoint has " +
            Describe(*type, ToArrayRef(view.shape));
   }
-  if (!tensor.device().is_cpu()) {
-    return "module has it on " + tensor.device().str() + ", the resident copy is on the host";
+  if (tensor.device() != device) {
+    return "module has it on " + tensor.device().str() + ", the resident copy is on " +
+           device.str();
   }
   return std::nullopt;
 }
@@ -159,6 +170,7 @@ BindReport Bind(const std::vector<Slot>& slots, const std::shared_ptr<const Mode
   std::set<const c10::TensorImpl*> found;
   std::vector<const Slot*> absent;
   BindReport report;
+  const at::Device device = DeviceOf(*model);
 
   for (const Slot& slot : slots) {
     const std::string name = options.prefix + slot.name;
@@ -169,7 +181,7 @@ BindReport Bind(const std::vector<Slot>& slots, const std::shared_ptr<const Mode
       continue;
     }
     found.insert(slot.tensor.unsafeGetTensorImpl());
-    if (std::optional<std::string> why = WhyNot(slot.tensor, *view)) {
+    if (std::optional<std::string> why = WhyNot(slot.tensor, *view, device)) {
       report.mismatched.push_back({slot.name, *std::move(why)});
     } else {
       matches.push_back({&slot, *view});
@@ -198,7 +210,7 @@ BindReport Bind(const std::vector<Slot>& slots, const std::shared_ptr<const Mode
   const at::NoGradGuard no_grad;
   for (const auto& [slot, view] : matches) {
     at::Tensor tensor = slot->tensor;
-    const at::Tensor resident = Wrap(model, view, tensor.scalar_type());
+    const at::Tensor resident = Wrap(model, view, tensor.scalar_type(), device);
     if (slot->is_buffer && !options.share_buffers) {
       tensor.copy_(resident);
       report.copied.push_back(slot->name);
@@ -226,7 +238,8 @@ at::Tensor AsTensor(std::shared_ptr<const Model> model, std::string_view name) {
             " of tensor " + std::string(name) + " in " + model->reference() + ": " + hint,
         {{"tensor", std::string(name)}, {"dtype", std::string(DTypeName(view.dtype))}}, hint);
   }
-  return Wrap(std::move(model), view, *type);
+  const at::Device device = DeviceOf(*model);
+  return Wrap(std::move(model), view, *type, device);
 }
 
 BindReport BindParameters(torch::nn::Module& module, std::shared_ptr<const Model> model,

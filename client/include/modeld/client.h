@@ -26,12 +26,24 @@ struct ModelSpec {
   // What a config says: an absolute path, a `file://` URI, a path relative to one of the daemon's
   // roots.
   std::string reference;
-  // `host`. Empty means `host`.
+  // Where the copy is: `host` (empty means that, too), `cuda` (the current device of the thread
+  // that calls), `cuda:N` (as this process counts, which sees what CUDA_VISIBLE_DEVICES leaves), or
+  // the UUID of a GPU, `GPU-...`, or as much of its beginning as is unique. However it is spelled,
+  // modeld is told the UUID, and equal devices are one Model. GPUs need libmodeld-cuda: without it,
+  // or without a driver, Acquire throws kUnavailable (DEVICE_UNAVAILABLE).
   std::string device = {};
   // Empty: shared. A name gives a separate copy on purpose.
   std::string instance = {};
   // A copy that nobody else gets. Each Acquire then makes a new one.
   bool private_copy = false;
+  // For a GPU: the checkpoint becomes resident on the host too, and stays there when the lease
+  // ends, so that the next load to any GPU reads no disk.
+  bool keep_host = false;
+  // For a GPU: another one of this process, spelled as `device`, whose kernels read the same memory
+  // over NVLink or PCIe. Acquire throws kUnavailable (DEVICE_UNAVAILABLE) where it cannot reach it,
+  // and where the copy is exported by CUDA IPC, which maps for one GPU. Empty: none, and a kernel
+  // of another GPU that reads the tensors faults.
+  std::string peer = {};
 
   bool operator==(const ModelSpec&) const = default;
   // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14

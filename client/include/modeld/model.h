@@ -18,23 +18,30 @@
 namespace modeld {
 
 // One tensor of a Model, without a copy. All views live as long as the Model.
+//
+// On the host, a store to `data` kills the process (SIGSEGV). On a GPU `data` is a device address:
+// the CPU cannot read it (modeld/cuda.h copies it out), and what a store by a kernel does depends
+// on how modeld exports the copy. Under `vmm` the kernel faults, which costs this process its
+// context and nobody else anything; under `ipc` nothing stops it, and every holder gets the change.
 struct TensorView {
   std::string_view name;
   DType dtype;
   std::span<const std::int64_t> shape;    // elements per dimension; empty for a scalar
   std::span<const std::int64_t> strides;  // elements, as many as shape
-  const void* data;                       // read-only: a store to it kills the process (SIGSEGV)
-  std::size_t size_bytes;                 // from the first to one past the last element
+  const void* data;        // read-only; what kind of address it is says Model::device()
+  std::size_t size_bytes;  // from the first to one past the last element
 };
 
 // A lease on one residency and its mapping.
 //
 // Immutable (but for digest() and state()) and thread-safe. Destroying the last shared_ptr unmaps
 // the memory and then releases the lease, in this order and without waiting for the daemon, on
-// whatever thread. It may outlive the Client that made it. Pointers into it die with it.
+// whatever thread. It may outlive the Client that made it. Pointers into it die with it. On a GPU,
+// destroying it first waits for all work of this process on that GPU, so not while a graph is being
+// captured; cudaDeviceReset ends the mapping under it.
 //
 // In a forked child it stays readable; the child holds no lease, so it should not outlive its
-// parent's.
+// parent's. On a GPU it is of no use there: CUDA does not survive a fork.
 class MODELD_EXPORT Model {
  public:
   // The tensor of that name. Throws Error (kNotFound) that names the closest names there are.
@@ -55,13 +62,15 @@ class MODELD_EXPORT Model {
 
   virtual const std::string& reference() const = 0;
   virtual const std::string& residency_id() const = 0;
+  // `host`, or the UUID of a GPU: `GPU-` and 36 characters in lower case.
   virtual const std::string& device() const = 0;
 
   enum class State {
     kHeld,          // the lease is held
     kReconnecting,  // the daemon is away; the mapping is valid, the lease is being taken again
     kDraining,  // somebody asks for the memory back; it stays valid until this Model is destroyed
-    kLost,      // the daemon does not hold the residency any more; host mappings stay readable
+    kLost,      // the daemon does not hold the residency any more; host mappings stay readable,
+                // and so do those of a GPU under `vmm`
     kForked,    // this process is a forked child: the mapping is valid here, the lease is the
                 // parent's
   };

@@ -35,6 +35,10 @@ namespace modeld {
 // anything else that shares the storage. requires_grad is false. LibTorch has no read-only tensors:
 // an in-place operation on it kills the process (SIGSEGV); clone() what has to change.
 //
+// The tensor of a model on a GPU is on `cuda:N`, N as this process counts. What an in-place
+// operation does there: TensorView. When the last tensor of a model goes, its end waits for the
+// GPU.
+//
 // Throws Error: kNotFound when there is no such tensor, kInvalidArgument (FORMAT_UNSUPPORTED) when
 // this LibTorch has no such dtype, naming both.
 at::Tensor AsTensor(std::shared_ptr<const Model> model, std::string_view name);
@@ -68,10 +72,11 @@ struct BindReport {
   bool complete() const { return missing.empty() && unexpected.empty() && mismatched.empty(); }
 };
 
-// Makes the parameters of `module` and of its children the resident memory, by name. Shape and
-// dtype must be equal; each bound parameter gets requires_grad = false and frees the memory it had.
-// Optimizers and views made before it keep the old memory: bind first. A parameter registered under
-// several names (tied weights) needs only one of them to be in the checkpoint.
+// Makes the parameters of `module` and of its children the resident memory, by name. Shape, dtype
+// and device must be equal (for a model on a GPU: move the module there first, or build it there);
+// each bound parameter gets requires_grad = false and frees the memory it had. Optimizers and views
+// made before it keep the old memory: bind first. A parameter registered under several names (tied
+// weights) needs only one of them to be in the checkpoint.
 //
 // With `strict`, throws Error (kInvalidArgument, FIELD_INVALID) that lists what does not fit.
 BindReport BindParameters(torch::nn::Module& module, std::shared_ptr<const Model> model,
