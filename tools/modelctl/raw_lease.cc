@@ -9,6 +9,7 @@
 #include "modelctl/call.h"
 #include "modelctl/duration.h"
 #include "modelctl/error.h"
+#include "modelctl/gpu_plugin.h"
 #include "wire/error.h"
 #include "wire/text.h"
 
@@ -82,6 +83,7 @@ absl::StatusOr<std::unique_ptr<RawLease>> RawLease::Acquire(Environment& environ
 RawLease::~RawLease() {
   segments_.clear();
   segment_mappings_.clear();
+  gpu_segments_.clear();
   if (reader_ == nullptr) return;
   context_.TryCancel();
   v1::AcquireUpdate update;
@@ -136,9 +138,23 @@ absl::StatusOr<v1::AcquireUpdate> RawLease::Read() {
 }
 
 absl::Status RawLease::Map() {
+  std::vector<wire::SegmentInfo> segments;
+  std::vector<uint64_t> sizes;
+  size_t descriptor_count = 0;
+  const bool host = granted_.device() == "host";
+  for (const v1::Segment& segment : granted_.segments()) {
+    auto info = wire::SegmentFromProto(segment);
+    if (!info.ok()) return Broken(info.status(), "a segment");
+    if ((info->kind == wire::SegmentKind::kHostMemfd) != host) {
+      return Broken(absl::DataLossError("it is not of the kind of its device"), "a segment");
+    }
+    descriptor_count += info->descriptor_count();
+    sizes.push_back(info->size_bytes);
+    segments.push_back(*std::move(info));
+  }
   auto descriptors = session_->GetDescriptors(granted_.lease_id(), false, deadline_);
   if (!descriptors.ok()) return descriptors.status();
-  if (descriptors->segments.size() != static_cast<size_t>(granted_.segments_size())) {
+  if (descriptors->segments.size() != descriptor_count) {
     return Broken(absl::DataLossError("their number is wrong"), "segments");
   }
 
@@ -147,24 +163,56 @@ absl::Status RawLease::Map() {
   auto table = wire::MapReadOnly(descriptors->table.get(), granted_.table_size_bytes());
   if (!table.ok()) return table.status();
   table_mapping_ = *std::move(table);
-
-  std::vector<uint64_t> sizes;
-  for (int i = 0; i < granted_.segments_size(); ++i) {
-    const uint64_t size = granted_.segments(i).size_bytes();
-    const int fd = descriptors->segments[i].get();
-    status = wire::CheckSealed(fd, size);
-    if (!status.ok()) return Broken(status, "a segment");
-    auto mapping = wire::MapReadOnly(fd, size);
-    if (!mapping.ok()) return mapping.status();
-    segment_mappings_.push_back(*std::move(mapping));
-    segments_.push_back(segment_mappings_.back().bytes());
-    sizes.push_back(size);
-  }
   auto view = wire::TableView::Validate(table_mapping_.bytes(),
                                         {.require_alignment = true, .region_sizes = sizes});
   if (!view.ok()) return Broken(view.status(), "a tensor table");
   table_ = *view;
+
+  std::span<const wire::UniqueFd> left = descriptors->segments;
+  for (const wire::SegmentInfo& info : segments) {
+    const auto fds = left.first(info.descriptor_count());
+    left = left.subspan(fds.size());
+    status = wire::CheckDescriptors(info, fds);
+    if (!status.ok()) return Broken(status, "a segment");
+    status = host ? MapOnHost(info, fds[0]) : MapOnGpu(info, fds);
+    if (!status.ok()) return status;
+  }
   return absl::OkStatus();
+}
+
+absl::Status RawLease::MapOnHost(const wire::SegmentInfo& info, const wire::UniqueFd& fd) {
+  auto mapping = wire::MapReadOnly(fd.get(), info.size_bytes);
+  if (!mapping.ok()) return mapping.status();
+  segment_mappings_.push_back(*std::move(mapping));
+  segments_.push_back(segment_mappings_.back().bytes());
+  return absl::OkStatus();
+}
+
+absl::Status RawLease::MapOnGpu(const wire::SegmentInfo& info,
+                                std::span<const wire::UniqueFd> fds) {
+  if (gpu_ == nullptr) {
+    const auto plugin = LoadGpuPlugin();
+    if (!plugin.ok()) return plugin.status();
+    const auto ordinal = (*plugin)->OrdinalOf(granted_.device());
+    if (!ordinal.ok()) return ordinal.status();
+    gpu_ = *plugin;
+    ordinal_ = *ordinal;
+  }
+  auto mapping = gpu_->Map(info, fds, ordinal_, std::nullopt);
+  if (!mapping.ok()) return mapping.status();
+  gpu_segments_.push_back(*std::move(mapping));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::span<const std::byte>> RawLease::Read(uint32_t region, uint64_t offset,
+                                                          uint64_t size_bytes) {
+  if (on_host()) return segments_[region].subspan(offset, size_bytes);
+  if (copy_.size() < size_bytes) copy_.resize(size_bytes);
+  const std::span<std::byte> out = std::span(copy_).first(size_bytes);
+  const absl::Status copied =
+      gpu_->CopyToHost(ordinal_, gpu_segments_[region].data() + offset, out);
+  if (!copied.ok()) return copied;
+  return out;
 }
 
 absl::Status RawLease::Check() const {

@@ -14,11 +14,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "device/plugin.h"
 #include "modelctl/attach.h"
 #include "modelctl/environment.h"
 #include "modeld/v1/residency_service.grpc.pb.h"
 #include "wire/digest.h"
 #include "wire/memfd.h"
+#include "wire/segment.h"
 #include "wire/tensor_table.h"
 
 namespace modeld::modelctl {
@@ -45,10 +47,14 @@ class RawLease {
   // As the holder asked for it.
   const std::string& reference() const { return request_.spec().reference(); }
   const wire::TableView& table() const { return table_; }
+  // Does the CPU read its memory in place?
+  bool on_host() const { return gpu_ == nullptr; }
+  // The mapped segments. REQUIRES: on_host()
   std::span<const std::span<const std::byte>> segments() const { return segments_; }
-  std::span<const std::byte> BytesOf(const wire::TensorEntry& entry) const {
-    return segments_[entry.region].subspan(entry.offset, entry.size_bytes);
-  }
+  // Bytes of a segment, from wherever it lies: from a GPU in a copy, which the next call replaces.
+  // DEVICE_LOST, DEVICE_UNAVAILABLE. REQUIRES: within the segment
+  absl::StatusOr<std::span<const std::byte>> Read(uint32_t region, uint64_t offset,
+                                                  uint64_t size_bytes);
   // OK while nobody interrupted and --timeout has not passed: asked between pieces of long work.
   absl::Status Check() const;
 
@@ -64,6 +70,8 @@ class RawLease {
 
   absl::Status Open(const OnProgress& on_progress);
   absl::Status Map();
+  absl::Status MapOnHost(const wire::SegmentInfo& info, const wire::UniqueFd& fd);
+  absl::Status MapOnGpu(const wire::SegmentInfo& info, std::span<const wire::UniqueFd> fds);
   // The next message of the stream, or why there is none.
   absl::StatusOr<v1::AcquireUpdate> Read();
 
@@ -80,6 +88,10 @@ class RawLease {
   wire::TableView table_;
   std::vector<wire::Mapping> segment_mappings_;
   std::vector<std::span<const std::byte>> segments_;
+  const device::Plugin* gpu_ = nullptr;
+  int ordinal_ = 0;  // of the GPU
+  std::vector<device::DeviceMapping> gpu_segments_;
+  std::vector<std::byte> copy_;
 };
 
 }  // namespace modeld::modelctl

@@ -43,13 +43,14 @@ absl::StatusOr<uint64_t> FileBytes(const wire::TensorEntry& entry) {
   return *bytes;
 }
 
-absl::Status WriteTensor(const wire::TensorEntry& entry, std::span<const std::byte> bytes,
-                         const Sink& sink) {
+absl::Status WriteTensor(const wire::TensorEntry& entry, const ReadRegion& read, const Sink& sink) {
   if (wire::IsContiguous(entry.shape, entry.strides)) {
-    while (!bytes.empty()) {
-      const auto piece = bytes.first(std::min(bytes.size(), kPieceBytes));
-      if (absl::Status written = sink(piece); !written.ok()) return written;
-      bytes = bytes.subspan(piece.size());
+    for (uint64_t done = 0; done < entry.size_bytes;) {
+      const uint64_t size_bytes = std::min<uint64_t>(entry.size_bytes - done, kPieceBytes);
+      const auto piece = read(entry.region, entry.offset + done, size_bytes);
+      if (!piece.ok()) return piece.status();
+      if (absl::Status written = sink(*piece); !written.ok()) return written;
+      done += size_bytes;
     }
     return absl::OkStatus();
   }
@@ -58,7 +59,9 @@ absl::Status WriteTensor(const wire::TensorEntry& entry, std::span<const std::by
     return TooBig(wire::StrCat("tensor ", entry.name, " has strides over parts of bytes"));
   const auto size = FileBytes(entry);
   if (!size.ok()) return size.status();
-  wire::StridedReader reader(bytes.data(), element_bytes, entry.shape, entry.strides);
+  const auto bytes = read(entry.region, entry.offset, entry.size_bytes);
+  if (!bytes.ok()) return bytes.status();
+  wire::StridedReader reader(bytes->data(), element_bytes, entry.shape, entry.strides);
   std::vector<std::byte> piece;
   for (uint64_t left = *size; left > 0; left -= piece.size()) {
     piece.resize(std::min<uint64_t>(left, kPieceBytes / element_bytes * element_bytes));
@@ -122,16 +125,14 @@ absl::StatusOr<std::string> SafetensorsHeader(const wire::TableView& table) {
   return header + json;
 }
 
-absl::Status WriteSafetensors(const wire::TableView& table,
-                              std::span<const std::span<const std::byte>> segments,
+absl::Status WriteSafetensors(const wire::TableView& table, const ReadRegion& read,
                               const Sink& sink) {
   const auto header = SafetensorsHeader(table);
   if (!header.ok()) return header.status();
   if (absl::Status written = sink(std::as_bytes(std::span(*header))); !written.ok()) return written;
   for (size_t position = 0; position < table.size(); ++position) {
     const wire::TensorEntry entry = table.entry(table.in_order(position));
-    const auto bytes = segments[entry.region].subspan(entry.offset, entry.size_bytes);
-    if (absl::Status written = WriteTensor(entry, bytes, sink); !written.ok()) return written;
+    if (absl::Status written = WriteTensor(entry, read, sink); !written.ok()) return written;
   }
   return absl::OkStatus();
 }

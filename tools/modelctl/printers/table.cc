@@ -92,6 +92,10 @@ Cell StateCell(const v1::Residency& residency) {
   }
 }
 
+std::string DeviceIndex(const v1::Device& device) {
+  return device.kind() == v1::Device::CUDA ? absl::StrCat("cuda:", device.index()) : "";
+}
+
 std::string PageSize(uint32_t bytes) { return bytes == 0 ? "-" : HumanBytes(bytes); }
 
 std::string InstanceText(const v1::Residency& residency) {
@@ -284,6 +288,10 @@ std::string TablePrinter::DeviceNotes(const v1::ListDevicesResponse& reply) cons
       lines.emplace_back(id, absl::StrCat("pages of ", PageSize(device.page_size_bytes()), ": ",
                                           Printable(device.page_size_note())));
     }
+    if (!device.export_note().empty()) {
+      lines.emplace_back(id, absl::StrCat("export ", Printable(device.export_()), ": ",
+                                          Printable(device.export_note())));
+    }
     for (const std::string& note : device.notes())
       lines.emplace_back(id, Cell(Printable(note), Style::kBusy));
   }
@@ -302,7 +310,9 @@ std::string TablePrinter::DeviceNotes(const v1::ListDevicesResponse& reply) cons
 }
 
 std::string TablePrinter::Devices(const v1::ListDevicesResponse& reply) const {
-  Table table({{.title = "DEVICE"},
+  Table table({{.title = "DEVICE", .shrink_to = 12},
+               {.title = "INDEX", .optional = true},
+               {.title = "NAME", .shrink_to = 8, .optional = true},
                {.title = "KIND"},
                {.title = "CAPACITY", .align = Align::kRight},
                {.title = "RESERVED", .align = Align::kRight},
@@ -315,10 +325,11 @@ std::string TablePrinter::Devices(const v1::ListDevicesResponse& reply) const {
   for (const v1::Device& device : reply.devices()) {
     const uint64_t taken = device.reserved_bytes() + device.resident_bytes();
     const uint64_t free = device.capacity_bytes() - std::min(device.capacity_bytes(), taken);
-    table.AddRow({Printable(device.id()), v1::Device::Kind_Name(device.kind()),
-                  Bytes(device.capacity_bytes()), Bytes(device.reserved_bytes()),
-                  Bytes(device.resident_bytes()), Bytes(device.evictable_bytes()), Bytes(free),
-                  Printable(device.export_()), PageSize(device.page_size_bytes()),
+    table.AddRow({Printable(device.id()), DeviceIndex(device), Printable(device.name()),
+                  v1::Device::Kind_Name(device.kind()), Bytes(device.capacity_bytes()),
+                  Bytes(device.reserved_bytes()), Bytes(device.resident_bytes()),
+                  Bytes(device.evictable_bytes()), Bytes(free), Printable(device.export_()),
+                  PageSize(device.page_size_bytes()),
                   device.available() ? Cell(absl::StrCat("pid ", device.agent_pid()))
                                      : Cell("down", Style::kBad)});
   }

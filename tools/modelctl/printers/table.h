@@ -59,6 +59,8 @@ class TablePrinter : public Printer {
 
 // The state, with how far it is while it loads.
 Cell StateCell(const v1::Residency& residency);
+// `cuda:0` as `--device` takes it; empty for the host.
+std::string DeviceIndex(const v1::Device& device);
 // `2.0 MiB`, `4.0 KiB`; `-` for 0.
 std::string PageSize(uint32_t bytes);
 // The name of the copy, `(private)`, or nothing.

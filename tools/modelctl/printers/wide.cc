@@ -75,7 +75,8 @@ std::string WidePrinter::Leases(const v1::ListLeasesResponse& reply) const {
 std::string WidePrinter::Devices(const v1::ListDevicesResponse& reply) const {
   Table table({Left("DEVICE"), Left("KIND"), Right("CAPACITY"), Right("RESERVED"),
                Right("RESIDENT"), Right("EVICTABLE"), Right("FREE"), Left("EXPORT"), Right("PAGES"),
-               Left("AVAILABLE"), Right("AGENT_PID"), Right("AGENT_STARTS")});
+               Left("AVAILABLE"), Right("AGENT_PID"), Right("AGENT_STARTS"), Left("INDEX"),
+               Left("PCI_BUS_ID"), Right("MEMORY"), Left("NAME")});
   for (const v1::Device& d : reply.devices()) {
     const uint64_t taken = d.reserved_bytes() + d.resident_bytes();
     const uint64_t free = d.capacity_bytes() - std::min(d.capacity_bytes(), taken);
@@ -84,7 +85,9 @@ std::string WidePrinter::Devices(const v1::ListDevicesResponse& reply) const {
                   absl::StrCat(d.resident_bytes()), absl::StrCat(d.evictable_bytes()),
                   absl::StrCat(free), OrDash(d.export_()), absl::StrCat(d.page_size_bytes()),
                   d.available() ? Cell("yes", Style::kGood) : Cell("no", Style::kBad),
-                  absl::StrCat(d.agent_pid()), absl::StrCat(d.agent_starts())});
+                  absl::StrCat(d.agent_pid()), absl::StrCat(d.agent_starts()),
+                  OrDash(DeviceIndex(d)), OrDash(d.pci_bus_id()),
+                  d.memory_bytes() == 0 ? "-" : absl::StrCat(d.memory_bytes()), OrDash(d.name())});
   }
   return absl::StrCat(Render(table), DeviceNotes(reply));
 }

@@ -16,16 +16,21 @@
 namespace modeld::modelctl {
 namespace {
 
-absl::Status WriteFile(const RawLease& lease, OutputFile& file, uint64_t file_bytes,
+absl::Status WriteFile(RawLease& lease, OutputFile& file, uint64_t file_bytes,
                        const std::string& label) {
   ProgressDisplay display(label);
   uint64_t done = 0;
-  return WriteSafetensors(lease.table(), lease.segments(), [&](std::span<const std::byte> bytes) {
-    if (absl::Status going_on = lease.Check(); !going_on.ok()) return going_on;
-    display.ShowBytes(done, file_bytes);
-    done += bytes.size();
-    return file.Write(bytes);
-  });
+  return WriteSafetensors(
+      lease.table(),
+      [&](uint32_t region, uint64_t offset, uint64_t size_bytes) {
+        return lease.Read(region, offset, size_bytes);
+      },
+      [&](std::span<const std::byte> bytes) {
+        if (absl::Status going_on = lease.Check(); !going_on.ok()) return going_on;
+        display.ShowBytes(done, file_bytes);
+        done += bytes.size();
+        return file.Write(bytes);
+      });
 }
 
 absl::Status Export(const std::string& selector, const std::string& path,
@@ -42,7 +47,7 @@ absl::Status Export(const std::string& selector, const std::string& path,
                         [&](const v1::Progress& update) { progress.Show(update); });
   progress.Clear();
   if (!acquired.ok()) return acquired.status();
-  const RawLease& lease = **acquired;
+  RawLease& lease = **acquired;
 
   const auto header = SafetensorsHeader(lease.table());
   if (!header.ok()) return header.status();

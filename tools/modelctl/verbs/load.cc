@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "modelctl/call.h"
+#include "modelctl/device_choice.h"
 #include "modelctl/load_progress.h"
 #include "modelctl/verbs.h"
 
@@ -18,6 +19,9 @@ absl::Status Load(const v1::PreloadRequest& options, Environment& environment) {
   const auto channel = environment.Connect(SocketOf<v1::AdminService>());
   if (!channel.ok()) return channel.status();
   v1::PreloadRequest request = options;
+  auto device = ChooseDevice(environment, request.spec().device());
+  if (!device.ok()) return device.status();
+  request.mutable_spec()->set_device(*std::move(device));
   grpc::ClientContext context;
   if (const auto timeout = environment.options().timeout) {
     *request.mutable_wait_timeout() =
@@ -61,8 +65,11 @@ void AddLoad(CLI::App& app, Verb& chosen) {
       ->required();
   verb->add_option_function<std::string>(
           "--device", [&spec](const std::string& value) { spec.set_device(value); },
-          "where: host, or a GPU's UUID [host]")
+          "where: host, cuda:N as `modelctl devices` counts, or a GPU's UUID [host]")
       ->type_name("DEVICE");
+  verb->add_flag_callback(
+      "--keep-host", [&spec] { spec.set_keep_host(true); },
+      "for a GPU: stay resident on the host too, so that the next load reads no disk");
   CLI::Option* instance =
       verb->add_option_function<std::string>(
               "--instance", [&spec](const std::string& value) { spec.set_instance(value); },
