@@ -21,6 +21,8 @@ __modelctl_references() {
   __modelctl_ask -o json ps | grep -o '"reference":"[^"\\]*"' | cut -d'"' -f4 | sort -u
 }
 
+__modelctl_ordinals() { __modelctl_ask devices | grep -o '\bcuda:[0-9]\+'; }
+
 # Completes words with the candidates given one a line; references may contain colons and blanks.
 __modelctl_reply() {
   local IFS=$'\n'
@@ -69,7 +71,7 @@ _modelctl() {
       return
       ;;
     --device)
-      __modelctl_reply "$(__modelctl_ask -o name devices)"
+      __modelctl_reply "$(__modelctl_ask -o name devices; __modelctl_ordinals)"
       return
       ;;
     --instance | --history) return ;;
@@ -78,7 +80,7 @@ _modelctl() {
   case $verb in
     '') ;;
     ps | ls | list) flags+=' -a --all -t --tree -w --watch' ;;
-    load) flags+=' --device --instance --private --pin --no-wait' ;;
+    load) flags+=' --device --keep-host --instance --private --pin --no-wait' ;;
     events) flags+=' --history -f --follow' ;;
     inspect) flags+=' --tensors' ;;
   esac

@@ -85,16 +85,46 @@ std::shared_ptr<Checkpoint> Checkpoint::Make(int tensors, int extra_segments) {
   return checkpoint;
 }
 
+std::shared_ptr<Checkpoint> Checkpoint::MakeOnGpu(const std::string& uuid, int chunks) {
+  auto checkpoint = std::make_shared<Checkpoint>();
+  checkpoint->device = uuid;
+  checkpoint->chunk_bytes = kSegmentBytes;
+  const uint64_t size_bytes = static_cast<uint64_t>(chunks) * kSegmentBytes;
+  checkpoint->segment_sizes.assign(1, size_bytes);
+  const std::string bytes = Pattern(size_bytes);
+  wire::TableBuilder builder;
+  builder.AddRegion(size_bytes);
+  const std::vector<int64_t> shape = {2, 3};
+  const std::vector<int64_t> strides = wire::ContiguousStrides(shape);
+  for (int i = 0; i < chunks; ++i) {
+    const std::string name = "w." + std::to_string(i);
+    const uint64_t offset = static_cast<uint64_t>(i) * kSegmentBytes;
+    builder.Add({.name = name,
+                 .dtype = wire::DType::kF32,
+                 .shape = shape,
+                 .strides = strides,
+                 .region = 0,
+                 .offset = offset,
+                 .size_bytes = 24});
+    checkpoint->segments.push_back(
+        *wire::MakeSealedMemfd("scripted-chunk", bytes.substr(offset, kSegmentBytes)));
+  }
+  checkpoint->table = builder.Build();
+  checkpoint->table_fd = *wire::MakeSealedMemfd("scripted-table", checkpoint->table);
+  return checkpoint;
+}
+
 v1::Granted Checkpoint::Grant(const std::string& lease_id) const {
   v1::Granted granted;
   granted.set_lease_id(lease_id);
   granted.set_residency_id("00000000000000a1");
   granted.set_generation(7);
-  granted.set_device("host");
+  granted.set_device(device);
   granted.set_table_size_bytes(table.size());
   for (const uint64_t size : segment_sizes) {
     v1::Segment* segment = granted.add_segments();
-    segment->set_kind(v1::Segment::HOST_MEMFD);
+    segment->set_kind(chunk_bytes == 0 ? v1::Segment::HOST_MEMFD : v1::Segment::CUDA_VMM);
+    segment->set_chunk_bytes(chunk_bytes);
     segment->set_size_bytes(size);
     segment->set_page_size_bytes(4096);
   }

@@ -133,15 +133,32 @@ TEST(Layering, LibTorchIsIncludedByTheAdapterAndItsExamplesOnly) {
   }
 }
 
-TEST(Layering, CudaIsIncludedByTheMemoryOfGpusOnly) {
-  for (const std::string folder : {"proto", "daemon", "client", "tools"}) {
+// What is loaded without a driver must not need one.
+TEST(Layering, TheClientAndTheToolsIncludeCudaInThePluginOnly) {
+  for (const std::string folder :
+       {"proto", "client/include", "client/src", "client/device", "client/torch", "tools"}) {
     for (const Include& include : IncludesBelow(folder)) {
-      if (StartsWith(include.file, "daemon/memory/cuda_") ||
-          StartsWith(include.file, "client/cuda/"))
-        continue;
-      EXPECT_FALSE(StartsWith(include.target, "cuda"))
+      EXPECT_FALSE(StartsWith(include.target, "cuda") || StartsWith(include.target, "c10/cuda"))
           << include.file << " includes " << include.target;
     }
+  }
+}
+
+// It is loaded into programs that have their own of everything.
+TEST(Layering, ThePluginKnowsNothingButCudaAndItsInterface) {
+  for (const Include& include : IncludesBelow("client/cuda")) {
+    for (const char* foreign : {"absl", "grpc", "google", "modeld/", "torch", "ATen"}) {
+      EXPECT_FALSE(StartsWith(include.target, foreign))
+          << include.file << " includes " << include.target;
+    }
+  }
+}
+
+TEST(Layering, TheDaemonIncludesCudaInTheMemoryOfGpusOnly) {
+  for (const Include& include : IncludesBelow("daemon")) {
+    if (StartsWith(include.file, "daemon/memory/cuda_")) continue;
+    EXPECT_FALSE(StartsWith(include.target, "cuda"))
+        << include.file << " includes " << include.target;
   }
 }
 

@@ -192,12 +192,14 @@ grpc::Status FakeDaemon::Acquire(grpc::ServerContext* context, const v1::Acquire
   granted.set_residency_id(model->residency.id());
   granted.set_generation(model->residency.generation());
   if (!digest_comes_late) granted.set_digest(model->weights_digest);
-  granted.set_device("host");
+  granted.set_device(model->residency.device());
   granted.set_table_size_bytes(model->table_size_bytes);
   granted.set_tensor_bytes(model->residency.tensor_bytes());
   v1::Segment& segment = *granted.add_segments();
-  segment.set_kind(v1::Segment::HOST_MEMFD);
+  const bool host = model->residency.device() == "host";
+  segment.set_kind(host ? v1::Segment::HOST_MEMFD : v1::Segment::CUDA_VMM);
   segment.set_size_bytes(model->segment_bytes.size());
+  segment.set_chunk_bytes(model->segment_bytes.size());
   writer->Write(update);
   if (digest_comes_late) {
     update.mutable_digest_known()->set_digest(model->weights_digest);

@@ -21,7 +21,8 @@
 
 namespace modeld::test {
 
-// A resident checkpoint as descriptors.
+// A resident checkpoint as descriptors. With the UUID of a GPU as the residency's device it is on
+// the fake plugin's.
 struct FakeModel {
   v1::Residency residency;
   wire::UniqueFd table;

@@ -100,6 +100,12 @@ v1::ListDevicesResponse MakeDevices() {
   v1::Device& gpu = *reply.add_devices();
   gpu.set_id("GPU-1");
   gpu.set_kind(v1::Device::CUDA);
+  gpu.set_index(1);
+  gpu.set_name("Tesla T4");
+  gpu.set_pci_bus_id("0000:17:00.0");
+  gpu.set_memory_bytes(uint64_t{16} << 30);
+  gpu.set_export_("ipc");
+  gpu.set_export_note("the driver has no virtual memory management");
   gpu.add_notes("its agent has not started yet");
   reply.mutable_parser_sandbox()->set_landlock_abi(4);
   reply.mutable_parser_sandbox()->set_seccomp(true);
@@ -275,14 +281,21 @@ LEASE  RESIDENCY  REFERENCE                  PID   UID  PROGRAM  SCOPE          
 
 TEST(TablePrinter, ListsDevicesWithTheirNotesAndTheSandbox) {
   EXPECT_EQ(Make(Format::kTable)->Devices(MakeDevices()), Text(R"(
-DEVICE  KIND  CAPACITY  RESERVED  RESIDENT  EVICTABLE     FREE  EXPORT    PAGES  AGENT
-host    HOST   8.0 GiB   4.0 GiB  88.0 MiB        0 B  3.9 GiB  memfd   4.0 KiB  pid 77
-GPU-1   CUDA       0 B       0 B       0 B        0 B      0 B                -  down
+DEVICE  INDEX   NAME      KIND  CAPACITY  RESERVED  RESIDENT  EVICTABLE     FREE  EXPORT    PAGES  AGENT
+host                      HOST   8.0 GiB   4.0 GiB  88.0 MiB        0 B  3.9 GiB  memfd   4.0 KiB  pid 77
+GPU-1   cuda:1  Tesla T4  CUDA       0 B       0 B       0 B        0 B      0 B  ipc           -  down
 
 host            pages of 4.0 KiB: no huge pages are reserved
+GPU-1           export ipc: the driver has no virtual memory management
 GPU-1           its agent has not started yet
 parser sandbox  Landlock ABI 4, seccomp, address space at most 1.0 GiB
 )"));
+}
+
+TEST(TablePrinter, HasNoColumnsForGpusWhereThereAreNone) {
+  v1::ListDevicesResponse reply = MakeDevices();
+  reply.mutable_devices()->RemoveLast();
+  EXPECT_EQ(Make(Format::kTable)->Devices(reply).find("INDEX"), std::string::npos);
 }
 
 TEST(TablePrinter, SaysWhatTheSandboxLacks) {
@@ -403,11 +416,12 @@ LEASE  RESIDENCY         REFERENCE                  PID   UID  GID  PROGRAM  SCO
 
 TEST(WidePrinter, ListsDevicesInFull) {
   EXPECT_EQ(Make(Format::kWide)->Devices(MakeDevices()), Text(R"(
-DEVICE  KIND    CAPACITY    RESERVED  RESIDENT  EVICTABLE        FREE  EXPORT  PAGES  AVAILABLE  AGENT_PID  AGENT_STARTS
-host    HOST  8589934592  4294967296  92274688          0  4202692608  memfd    4096  yes               77             1
-GPU-1   CUDA           0           0         0          0           0  -           0  no                 0             0
+DEVICE  KIND    CAPACITY    RESERVED  RESIDENT  EVICTABLE        FREE  EXPORT  PAGES  AVAILABLE  AGENT_PID  AGENT_STARTS  INDEX   PCI_BUS_ID         MEMORY  NAME
+host    HOST  8589934592  4294967296  92274688          0  4202692608  memfd    4096  yes               77             1  -       -                       -  -
+GPU-1   CUDA           0           0         0          0           0  ipc         0  no                 0             0  cuda:1  0000:17:00.0  17179869184  Tesla T4
 
 host            pages of 4.0 KiB: no huge pages are reserved
+GPU-1           export ipc: the driver has no virtual memory management
 GPU-1           its agent has not started yet
 parser sandbox  Landlock ABI 4, seccomp, address space at most 1.0 GiB
 )"));

@@ -63,11 +63,18 @@ struct File {
   }
 };
 
+ReadRegion Reader(const Checkpoint& checkpoint) {
+  return [&](uint32_t region, uint64_t offset,
+             uint64_t size_bytes) -> absl::StatusOr<std::span<const std::byte>> {
+    EXPECT_EQ(region, 0u);
+    return std::as_bytes(std::span(checkpoint.segment)).subspan(offset, size_bytes);
+  };
+}
+
 File WriteAndRead(Checkpoint& checkpoint) {
   File file;
-  const std::span<const std::byte> segments[] = {std::as_bytes(std::span(checkpoint.segment))};
-  const absl::Status written =
-      WriteSafetensors(checkpoint.View(), segments, [&](std::span<const std::byte> bytes) {
+  const absl::Status written = WriteSafetensors(
+      checkpoint.View(), Reader(checkpoint), [&](std::span<const std::byte> bytes) {
         file.bytes.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
         return absl::OkStatus();
       });
@@ -151,10 +158,9 @@ TEST(SafetensorsWriter, ComesInPiecesAndStopsWhenTheSinkFails) {
   Checkpoint checkpoint;
   checkpoint.Add("a", wire::DType::kU8, {8}, 0);
   checkpoint.Add("b", wire::DType::kU8, {8}, 8);
-  const std::span<const std::byte> segments[] = {std::as_bytes(std::span(checkpoint.segment))};
   int calls = 0;
   const absl::Status written =
-      WriteSafetensors(checkpoint.View(), segments, [&](std::span<const std::byte>) {
+      WriteSafetensors(checkpoint.View(), Reader(checkpoint), [&](std::span<const std::byte>) {
         return ++calls == 2 ? absl::CancelledError("enough") : absl::OkStatus();
       });
   EXPECT_EQ(written.code(), absl::StatusCode::kCancelled);

@@ -267,6 +267,40 @@ TEST_F(VerbTest, LoadSendsWhatWasAskedForAndPrintsTheResidency) {
   EXPECT_TRUE(daemon.preload_request.spec().private_copy());
 }
 
+TEST_F(VerbTest, LoadFindsTheGpuThatModeldCountsSo) {
+  for (const uint32_t index : {1, 0}) {
+    v1::Device& gpu = *daemon.devices.add_devices();
+    gpu.set_id(index == 0 ? "GPU-aaaa" : "GPU-aabb");
+    gpu.set_kind(v1::Device::CUDA);
+    gpu.set_index(index);
+  }
+  daemon.devices.add_devices()->set_id("host");
+  const auto device_of = [&](const std::string& name) {
+    const ModelctlResult result = Run({"load", kReference, "--device", name});
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return daemon.preload_request.spec().device();
+  };
+  EXPECT_EQ(device_of("cuda:0"), "GPU-aaaa");
+  EXPECT_EQ(device_of("cuda:1"), "GPU-aabb");
+  EXPECT_EQ(device_of("GPU-AAB"), "GPU-aabb");
+  EXPECT_EQ(device_of("host"), "host");
+  EXPECT_FALSE(daemon.preload_request.spec().keep_host());
+  EXPECT_EQ(Run({"load", kReference, "--device", "cuda:0", "--keep-host"}).exit_code, 0);
+  EXPECT_TRUE(daemon.preload_request.spec().keep_host());
+
+  const int loads = daemon.loads_started;
+  const ModelctlResult none = Run({"load", kReference, "--device", "cuda:2"});
+  EXPECT_EQ(none.exit_code, 1);
+  EXPECT_EQ(none.err,
+            "modelctl: modeld has no cuda:2, but: cuda:0 (GPU-aaaa), cuda:1 (GPU-aabb)\n"
+            "  next: modelctl devices\n");
+  EXPECT_EQ(Run({"load", kReference, "--device", "GPU-aa"}).exit_code, 2) << "which of the two?";
+  EXPECT_EQ(Run({"load", kReference, "--device", "GPU-b"}).exit_code, 1);
+  EXPECT_EQ(Run({"load", kReference, "--device", "cuda"}).exit_code, 2);
+  EXPECT_EQ(Run({"load", kReference, "--device", "gpu0"}).exit_code, 2);
+  EXPECT_EQ(daemon.loads_started, loads);
+}
+
 TEST_F(VerbTest, CtrlCCancelsALoad) {
   daemon.load_hangs = true;
   const auto load = Start({"load", kReference});
