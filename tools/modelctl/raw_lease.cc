@@ -206,7 +206,7 @@ absl::Status RawLease::MapOnGpu(const wire::SegmentInfo& info,
 
 absl::StatusOr<std::span<const std::byte>> RawLease::Read(uint32_t region, uint64_t offset,
                                                           uint64_t size_bytes) {
-  if (on_host()) return segments_[region].subspan(offset, size_bytes);
+  if (gpu_ == nullptr) return segments_[region].subspan(offset, size_bytes);
   if (copy_.size() < size_bytes) copy_.resize(size_bytes);
   const std::span<std::byte> out = std::span(copy_).first(size_bytes);
   const absl::Status copied =

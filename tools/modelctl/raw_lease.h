@@ -47,10 +47,6 @@ class RawLease {
   // As the holder asked for it.
   const std::string& reference() const { return request_.spec().reference(); }
   const wire::TableView& table() const { return table_; }
-  // Does the CPU read its memory in place?
-  bool on_host() const { return gpu_ == nullptr; }
-  // The mapped segments. REQUIRES: on_host()
-  std::span<const std::span<const std::byte>> segments() const { return segments_; }
   // Bytes of a segment, from wherever it lies: from a GPU in a copy, which the next call replaces.
   // DEVICE_LOST, DEVICE_UNAVAILABLE. REQUIRES: within the segment
   absl::StatusOr<std::span<const std::byte>> Read(uint32_t region, uint64_t offset,
@@ -88,8 +84,8 @@ class RawLease {
   wire::TableView table_;
   std::vector<wire::Mapping> segment_mappings_;
   std::vector<std::span<const std::byte>> segments_;
-  const device::Plugin* gpu_ = nullptr;
-  int ordinal_ = 0;  // of the GPU
+  const device::Plugin* gpu_ = nullptr;  // null: the memory is the host's
+  int ordinal_ = 0;                      // of the GPU
   std::vector<device::DeviceMapping> gpu_segments_;
   std::vector<std::byte> copy_;
 };

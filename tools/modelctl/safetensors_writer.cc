@@ -43,7 +43,8 @@ absl::StatusOr<uint64_t> FileBytes(const wire::TensorEntry& entry) {
   return *bytes;
 }
 
-absl::Status WriteTensor(const wire::TensorEntry& entry, const ReadRegion& read, const Sink& sink) {
+absl::Status WriteTensor(const wire::TensorEntry& entry, const wire::ReadRegion& read,
+                         const Sink& sink) {
   if (wire::IsContiguous(entry.shape, entry.strides)) {
     for (uint64_t done = 0; done < entry.size_bytes;) {
       const uint64_t size_bytes = std::min<uint64_t>(entry.size_bytes - done, kPieceBytes);
@@ -125,7 +126,7 @@ absl::StatusOr<std::string> SafetensorsHeader(const wire::TableView& table) {
   return header + json;
 }
 
-absl::Status WriteSafetensors(const wire::TableView& table, const ReadRegion& read,
+absl::Status WriteSafetensors(const wire::TableView& table, const wire::ReadRegion& read,
                               const Sink& sink) {
   const auto header = SafetensorsHeader(table);
   if (!header.ok()) return header.status();

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "wire/digest.h"
 #include "wire/tensor_table.h"
 
 namespace modeld::modelctl {
@@ -33,13 +34,9 @@ absl::StatusOr<uint64_t> SafetensorsDataBytes(const wire::TableView& table);
 // Takes the file's bytes in order.
 using Sink = std::function<absl::Status(std::span<const std::byte>)>;
 
-// Gives bytes of a region: valid until it is called again.
-using ReadRegion = std::function<absl::StatusOr<std::span<const std::byte>>(
-    uint32_t region, uint64_t offset, uint64_t size_bytes)>;
-
 // Header and data to `sink`, in pieces of at most 8 MiB. Reads in such pieces too, but for a tensor
 // with strides, which it reads as a whole. Ends with what `read` or `sink` fails with.
-absl::Status WriteSafetensors(const wire::TableView& table, const ReadRegion& read,
+absl::Status WriteSafetensors(const wire::TableView& table, const wire::ReadRegion& read,
                               const Sink& sink);
 
 }  // namespace modeld::modelctl

@@ -63,7 +63,7 @@ struct File {
   }
 };
 
-ReadRegion Reader(const Checkpoint& checkpoint) {
+wire::ReadRegion Reader(const Checkpoint& checkpoint) {
   return [&](uint32_t region, uint64_t offset,
              uint64_t size_bytes) -> absl::StatusOr<std::span<const std::byte>> {
     EXPECT_EQ(region, 0u);

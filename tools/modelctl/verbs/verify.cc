@@ -7,53 +7,31 @@
 #include "modelctl/load_progress.h"
 #include "modelctl/raw_lease.h"
 #include "modelctl/verbs.h"
+#include "wire/digest.h"
 #include "wire/error.h"
-#include "wire/strided_reader.h"
 #include "wire/text.h"
 
 namespace modeld::modelctl {
 namespace {
 
-// Of memory that the CPU does not read in place: in a copy of one tensor at a time.
-absl::StatusOr<std::vector<wire::Digest>> RecomputeFromCopies(RawLease& lease) {
-  ProgressDisplay display(wire::StrCat("verifying ", lease.reference()));
-  const wire::TableView& table = lease.table();
-  uint64_t done = 0;
-  std::vector<wire::Digest> digests;
-  std::vector<std::byte> gathered;
-  for (size_t i = 0; i < table.size(); ++i) {
-    if (absl::Status going_on = lease.Check(); !going_on.ok()) return going_on;
-    display.ShowBytes(std::min(done, table.tensor_bytes()), table.tensor_bytes());
-    const wire::TensorEntry entry = table.entry(i);
-    const auto bytes = lease.Read(entry.region, entry.offset, entry.size_bytes);
-    if (!bytes.ok()) return bytes.status();
-    done += bytes->size();
-    if (bytes->empty() || wire::IsContiguous(entry.shape, entry.strides)) {
-      digests.push_back(wire::TensorDigest(*bytes));
-      continue;
-    }
-    gathered.resize(wire::ContiguousBytes(entry.dtype, entry.shape).value_or(0));
-    wire::StridedReader(bytes->data(), wire::DTypeBits(entry.dtype) / 8, entry.shape, entry.strides)
-        .Read(gathered);
-    digests.push_back(wire::TensorDigest(gathered));
-  }
-  return digests;
-}
-
-// Reads every byte through the mapping.
+// Reads every byte, from wherever it lies.
 absl::StatusOr<std::vector<wire::Digest>> Recompute(RawLease& lease) {
-  if (!lease.on_host()) return RecomputeFromCopies(lease);
   ProgressDisplay display(wire::StrCat("verifying ", lease.reference()));
   uint64_t done = 0;
   const uint64_t total = lease.table().tensor_bytes();
   absl::Status ended;
-  auto digests = wire::TensorDigests(lease.table(), lease.segments(), [&] {
-    // Asked before each chunk: near enough for a bar.
-    display.ShowBytes(std::min(done, total), total);
-    done += wire::kDigestChunkBytes;
-    ended = lease.Check();
-    return ended.ok();
-  });
+  auto digests = wire::TensorDigests(
+      lease.table(),
+      [&](uint32_t region, uint64_t offset, uint64_t size_bytes) {
+        return lease.Read(region, offset, size_bytes);
+      },
+      [&] {
+        // Asked before each chunk: near enough for a bar.
+        display.ShowBytes(std::min(done, total), total);
+        done += wire::kDigestChunkBytes;
+        ended = lease.Check();
+        return ended.ok();
+      });
   return ended.ok() ? std::move(digests) : ended;
 }
 
