@@ -70,9 +70,10 @@ void AddMapped(const std::string& process, const std::string& prefix, Sizes& siz
   }
 }
 
-cudaError_t TryCreate(const Device& device, const char* kind, uint64_t bytes, UniqueFd& memfd) {
+cudaError_t TryCreate(const Device& device, const char* kind, uint64_t bytes,
+                      modeld::wire::UniqueFd& memfd) {
   const std::string name = "fake-cuda:" + device.name() + ":" + kind;
-  UniqueFd created(memfd_create(name.c_str(), MFD_CLOEXEC));
+  modeld::wire::UniqueFd created(memfd_create(name.c_str(), MFD_CLOEXEC));
   if (!created.valid()) return cudaErrorOperatingSystem;
   if (ftruncate(created.get(), static_cast<off_t>(bytes)) != 0) return cudaErrorMemoryAllocation;
   // Counted once it exists: whoever looks later sees it, so that two never get the same bytes.
@@ -108,7 +109,7 @@ uint64_t BytesInUse(const std::string& device_name) {
 }
 
 cudaError_t CreateDeviceMemfd(const Device& device, const char* kind, uint64_t bytes,
-                              UniqueFd& memfd) {
+                              modeld::wire::UniqueFd& memfd) {
   if (bytes > device.spec.memory_bytes) return cudaErrorMemoryAllocation;
   const uint64_t charged = RoundUpToGranularity(bytes);
   cudaError_t error = cudaSuccess;

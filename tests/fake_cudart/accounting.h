@@ -15,7 +15,7 @@
 
 #include "fake_cudart/cuda_api.h"
 #include "fake_cudart/devices.h"
-#include "fake_cudart/unique_fd.h"
+#include "wire/unique_fd.h"
 
 namespace fake_cudart {
 
@@ -45,7 +45,7 @@ uint64_t BytesInUse(const std::string& device_name);
 // than the device has; two processes that ask at once for the last of it may both be refused.
 // Thread-safe.
 cudaError_t CreateDeviceMemfd(const Device& device, const char* kind, uint64_t bytes,
-                              UniqueFd& memfd);
+                              modeld::wire::UniqueFd& memfd);
 
 // What an open descriptor is; nothing when it is no device memory.
 std::optional<DeviceMemfd> DescribeDeviceMemfd(int fd);

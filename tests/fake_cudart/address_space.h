@@ -93,11 +93,11 @@ class AddressSpace {
   bool MayLocked(Access access, const Operand& operand, size_t size_bytes, int device) const
       FAKE_CUDART_REQUIRES_SHARED(mutex_);
   // The mappings that make up exactly this range; empty when it is none.
-  std::vector<Range*> MappedLocked(uintptr_t base, size_t size_bytes) FAKE_CUDART_REQUIRES(mutex_);
+  std::vector<Range*> MappedLocked(uintptr_t base, size_t size_bytes) MODELD_REQUIRES(mutex_);
 
   SharedMutex mutex_;
-  Ranges ranges_ FAKE_CUDART_GUARDED_BY(mutex_);
-  std::map<uintptr_t, size_t> reservations_ FAKE_CUDART_GUARDED_BY(mutex_);
+  Ranges ranges_ MODELD_GUARDED_BY(mutex_);
+  std::map<uintptr_t, size_t> reservations_ MODELD_GUARDED_BY(mutex_);
 };
 
 }  // namespace fake_cudart

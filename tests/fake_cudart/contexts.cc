@@ -21,7 +21,7 @@ cudaError_t Contexts::Ensure(int device) {
   if (const auto error = CurrentFaults()->TakeFailure("context")) {
     return static_cast<cudaError_t>(*error);
   }
-  UniqueFd memory;
+  modeld::wire::UniqueFd memory;
   if (GetConfig().context_bytes > 0) {
     const cudaError_t error =
         CreateDeviceMemfd(GetDevice(device), kContextKind, GetConfig().context_bytes, memory);
@@ -75,7 +75,7 @@ void Contexts::Destroy(int device) {
     context.active = false;
     context.error = cudaSuccess;
     context.peers = 0;
-    context.memory = UniqueFd();
+    context.memory = modeld::wire::UniqueFd();
   }
   LogEvent("context_destroyed", GetDevice(device).name());
 }

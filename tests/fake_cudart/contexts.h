@@ -8,7 +8,7 @@
 
 #include "fake_cudart/cuda_api.h"
 #include "fake_cudart/mutex.h"
-#include "fake_cudart/unique_fd.h"
+#include "wire/unique_fd.h"
 
 namespace fake_cudart {
 
@@ -45,11 +45,11 @@ class Contexts {
     uint64_t faults_applied = 0;  // the version of the faults that broke it
     unsigned int flags = 0;
     uint64_t peers = 0;  // a bit each
-    UniqueFd memory;
+    modeld::wire::UniqueFd memory;
   };
 
   Mutex mutex_;
-  std::array<Context, 64> contexts_ FAKE_CUDART_GUARDED_BY(mutex_);
+  std::array<Context, 64> contexts_ MODELD_GUARDED_BY(mutex_);
 };
 
 }  // namespace fake_cudart

@@ -15,7 +15,7 @@ DeviceMemory& DeviceMemory::Get() {
 }
 
 cudaError_t DeviceMemory::Allocate(int device, size_t size_bytes, void*& pointer) {
-  UniqueFd memfd;
+  modeld::wire::UniqueFd memfd;
   cudaError_t error = CreateDeviceMemfd(GetDevice(device), kMallocKind, size_bytes, memfd);
   if (error != cudaSuccess) return error;
   const auto description = DescribeDeviceMemfd(memfd.get());

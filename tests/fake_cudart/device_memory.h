@@ -11,7 +11,7 @@
 
 #include "fake_cudart/cuda_api.h"
 #include "fake_cudart/mutex.h"
-#include "fake_cudart/unique_fd.h"
+#include "wire/unique_fd.h"
 
 namespace fake_cudart {
 
@@ -39,14 +39,14 @@ class DeviceMemory {
 
  private:
   struct Allocation {
-    UniqueFd memfd;
+    modeld::wire::UniqueFd memfd;
     ino_t inode = 0;
     uint64_t size_bytes = 0;
     int device = 0;
   };
 
   Mutex mutex_;
-  std::map<uintptr_t, Allocation> allocations_ FAKE_CUDART_GUARDED_BY(mutex_);
+  std::map<uintptr_t, Allocation> allocations_ MODELD_GUARDED_BY(mutex_);
 };
 
 }  // namespace fake_cudart

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "fake_cudart/config.h"
-#include "fake_cudart/unique_fd.h"
+#include "wire/unique_fd.h"
 
 namespace fake_cudart {
 
@@ -12,7 +12,8 @@ void LogEvent(const std::string& event) {
   const Config& config = GetConfig();
   if (config.log_path.empty()) return;
   // Opened each time: a program may close every descriptor that it does not know.
-  const UniqueFd fd(open(config.log_path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
+  const modeld::wire::UniqueFd fd(
+      open(config.log_path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0644));
   if (!fd.valid()) return;
   const std::string line = event + " pid=" + std::to_string(config.pid) + "\n";
   [[maybe_unused]] const ssize_t written = write(fd.get(), line.data(), line.size());

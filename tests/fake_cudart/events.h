@@ -31,8 +31,8 @@ class Events {
 
  private:
   Mutex mutex_;
-  uintptr_t next_handle_ FAKE_CUDART_GUARDED_BY(mutex_) = 0xe000;
-  std::map<cudaEvent_t, Event> events_ FAKE_CUDART_GUARDED_BY(mutex_);
+  uintptr_t next_handle_ MODELD_GUARDED_BY(mutex_) = 0xe000;
+  std::map<cudaEvent_t, Event> events_ MODELD_GUARDED_BY(mutex_);
 };
 
 }  // namespace fake_cudart

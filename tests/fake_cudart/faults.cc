@@ -52,9 +52,9 @@ class FaultFile {
 
  private:
   Mutex mutex_;
-  FileIdentity identity_ FAKE_CUDART_GUARDED_BY(mutex_);
-  uint64_t version_ FAKE_CUDART_GUARDED_BY(mutex_) = 0;
-  std::shared_ptr<const FaultSet> set_ FAKE_CUDART_GUARDED_BY(mutex_) =
+  FileIdentity identity_ MODELD_GUARDED_BY(mutex_);
+  uint64_t version_ MODELD_GUARDED_BY(mutex_) = 0;
+  std::shared_ptr<const FaultSet> set_ MODELD_GUARDED_BY(mutex_) =
       std::make_shared<FaultSet>(std::string(), 0);
 };
 

@@ -33,16 +33,16 @@ struct HandleContent {
 static_assert(sizeof(HandleContent) == sizeof(cudaIpcMemHandle_t));
 
 // The exporter's descriptor, if it still is what the handle says.
-UniqueFd OpenExported(const HandleContent& content) {
+modeld::wire::UniqueFd OpenExported(const HandleContent& content) {
   const std::string path =
       "/proc/" + std::to_string(content.pid) + "/fd/" + std::to_string(content.fd);
-  UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
-  if (!fd.valid()) return UniqueFd();
+  modeld::wire::UniqueFd fd(open(path.c_str(), O_RDWR | O_CLOEXEC));
+  if (!fd.valid()) return modeld::wire::UniqueFd();
   const auto description = DescribeDeviceMemfd(fd.get());
   // The start time is read last: from here on it is known whose descriptor was opened.
   if (!description || description->inode != content.inode || description->kind != kMallocKind ||
       StartTime(content.pid) != content.start_time) {
-    return UniqueFd();
+    return modeld::wire::UniqueFd();
   }
   return fd;
 }
@@ -82,7 +82,7 @@ cudaError_t Ipc::Open(const cudaIpcMemHandle_t& handle, int device, void*& point
     MutexLock lock(mutex_);
     Opened& opened = opened_[{content.pid, content.start_time, content.inode}];
     if (opened.count == 0) {
-      const UniqueFd memfd = OpenExported(content);
+      const modeld::wire::UniqueFd memfd = OpenExported(content);
       Range range;
       range.kind = RangeKind::kIpc;
       range.size_bytes = content.size_bytes;

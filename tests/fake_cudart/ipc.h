@@ -47,7 +47,7 @@ class Ipc {
   };
 
   Mutex mutex_;
-  std::map<Key, Opened> opened_ FAKE_CUDART_GUARDED_BY(mutex_);
+  std::map<Key, Opened> opened_ MODELD_GUARDED_BY(mutex_);
 };
 
 }  // namespace fake_cudart

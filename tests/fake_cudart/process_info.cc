@@ -8,12 +8,12 @@
 #include <array>
 #include <sstream>
 
-#include "fake_cudart/unique_fd.h"
+#include "wire/unique_fd.h"
 
 namespace fake_cudart {
 
 std::string ReadProcFile(const std::string& path) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const modeld::wire::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
   if (!fd.valid()) return text;
   std::array<char, 16384> buffer;

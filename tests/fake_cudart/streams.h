@@ -26,8 +26,8 @@ class Completion {
  private:
   Mutex mutex_;
   CondVar changed_;
-  bool done_ FAKE_CUDART_GUARDED_BY(mutex_) = false;
-  std::chrono::steady_clock::time_point when_ FAKE_CUDART_GUARDED_BY(mutex_);
+  bool done_ MODELD_GUARDED_BY(mutex_) = false;
+  std::chrono::steady_clock::time_point when_ MODELD_GUARDED_BY(mutex_);
 };
 
 using Completions = std::vector<std::shared_ptr<Completion>>;
@@ -63,9 +63,9 @@ class Stream : public std::enable_shared_from_this<Stream> {
   const Kind kind_;
   Mutex mutex_;
   CondVar changed_;
-  bool closed_ FAKE_CUDART_GUARDED_BY(mutex_) = false;
-  std::deque<Item> items_ FAKE_CUDART_GUARDED_BY(mutex_);
-  std::shared_ptr<Completion> last_ FAKE_CUDART_GUARDED_BY(mutex_);
+  bool closed_ MODELD_GUARDED_BY(mutex_) = false;
+  std::deque<Item> items_ MODELD_GUARDED_BY(mutex_);
+  std::shared_ptr<Completion> last_ MODELD_GUARDED_BY(mutex_);
 };
 
 // The process' streams by handle. Work on a device's legacy stream comes after all earlier work on
@@ -91,13 +91,13 @@ class Streams {
   void DestroyAll(int device);
 
  private:
-  std::shared_ptr<Stream> LegacyLocked(int device) FAKE_CUDART_REQUIRES(mutex_);
+  std::shared_ptr<Stream> LegacyLocked(int device) MODELD_REQUIRES(mutex_);
 
   // Held while work is added, so that work only ever waits for what was added before it.
   Mutex mutex_;
-  uintptr_t next_handle_ FAKE_CUDART_GUARDED_BY(mutex_) = 0x5000;
-  std::map<cudaStream_t, std::shared_ptr<Stream>> streams_ FAKE_CUDART_GUARDED_BY(mutex_);
-  std::map<int, std::shared_ptr<Stream>> legacy_ FAKE_CUDART_GUARDED_BY(mutex_);
+  uintptr_t next_handle_ MODELD_GUARDED_BY(mutex_) = 0x5000;
+  std::map<cudaStream_t, std::shared_ptr<Stream>> streams_ MODELD_GUARDED_BY(mutex_);
+  std::map<int, std::shared_ptr<Stream>> legacy_ MODELD_GUARDED_BY(mutex_);
 };
 
 }  // namespace fake_cudart

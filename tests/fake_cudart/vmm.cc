@@ -121,7 +121,7 @@ CUresult Vmm::Import(CUmemGenericAllocationHandle& handle, int fd) {
   const cudaError_t error = CheckDevice(device->ordinal);
   if (error != cudaSuccess) return ToDriver(error);
   auto allocation = std::make_shared<Allocation>();
-  allocation->memfd = UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  allocation->memfd = modeld::wire::UniqueFd(fcntl(fd, F_DUPFD_CLOEXEC, 0));
   if (!allocation->memfd.valid()) return CUDA_ERROR_OPERATING_SYSTEM;
   allocation->size_bytes = description->size_bytes;
   allocation->device = device->ordinal;

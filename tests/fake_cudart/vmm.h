@@ -9,7 +9,7 @@
 
 #include "fake_cudart/cuda_api.h"
 #include "fake_cudart/mutex.h"
-#include "fake_cudart/unique_fd.h"
+#include "wire/unique_fd.h"
 
 namespace fake_cudart {
 
@@ -50,7 +50,7 @@ class Vmm {
   struct Allocation {
     CUmemGenericAllocationHandle handle = 0;
     uint64_t references = 0;
-    UniqueFd memfd;
+    modeld::wire::UniqueFd memfd;
     uint64_t size_bytes = 0;
     int device = 0;
     bool exportable = false;
@@ -61,11 +61,11 @@ class Vmm {
   std::shared_ptr<Allocation> Find(CUmemGenericAllocationHandle handle);
 
   Mutex mutex_;
-  CUmemGenericAllocationHandle next_handle_ FAKE_CUDART_GUARDED_BY(mutex_) = 0x10000;
+  CUmemGenericAllocationHandle next_handle_ MODELD_GUARDED_BY(mutex_) = 0x10000;
   std::map<CUmemGenericAllocationHandle, std::shared_ptr<Allocation>> handles_
-      FAKE_CUDART_GUARDED_BY(mutex_);
+      MODELD_GUARDED_BY(mutex_);
   // By address. A mapping keeps its memory, not its handle.
-  std::map<CUdeviceptr, std::shared_ptr<Allocation>> mapped_ FAKE_CUDART_GUARDED_BY(mutex_);
+  std::map<CUdeviceptr, std::shared_ptr<Allocation>> mapped_ MODELD_GUARDED_BY(mutex_);
 };
 
 // CUDA_SUCCESS if the properties are of device memory that this process can have, with or without a
