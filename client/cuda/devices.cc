@@ -2,6 +2,7 @@
 
 #include "cuda/device_thread.h"
 #include "cuda/driver_api.h"
+#include "wire/gpu_uuid.h"
 #include "wire/mutex.h"
 
 namespace modeld::gpu {
@@ -19,19 +20,6 @@ Known& GetKnown() {
   return known;
 }
 
-// 8-4-4-4-12 digits.
-std::string Text(const CUuuid& uuid) {
-  constexpr char kDigits[] = "0123456789abcdef";
-  std::string text = "GPU-";
-  for (size_t i = 0; i < sizeof(uuid.bytes); ++i) {
-    if (i == 4 || i == 6 || i == 8 || i == 10) text += '-';
-    const auto byte = static_cast<unsigned char>(uuid.bytes[i]);
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 0xF];
-  }
-  return text;
-}
-
 MaybeFailure ReadUuids(std::vector<std::string>& uuids) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
@@ -47,7 +35,7 @@ MaybeFailure ReadUuids(std::vector<std::string>& uuids) {
     if (error != CUDA_SUCCESS) {
       return MakeFailure("the UUID of cuda:" + std::to_string(ordinal) + " cannot be read", error);
     }
-    uuids.push_back(Text(uuid));
+    uuids.push_back(wire::GpuUuidText(uuid.bytes));
   }
   return {};
 }

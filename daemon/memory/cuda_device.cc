@@ -4,28 +4,21 @@
 
 #include <algorithm>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/string_view.h"
 #include "memory/cuda_status.h"
 #include "wire/error.h"
+#include "wire/gpu_uuid.h"
 
 namespace modeld::memory {
 namespace {
-
-std::string UuidText(const cudaUUID_t& uuid) {
-  const std::string hex = absl::BytesToHexString(absl::string_view(uuid.bytes, sizeof(uuid.bytes)));
-  return absl::StrCat("GPU-", hex.substr(0, 8), "-", hex.substr(8, 4), "-", hex.substr(12, 4), "-",
-                      hex.substr(16, 4), "-", hex.substr(20));
-}
 
 absl::StatusOr<CudaDeviceFacts> FactsOf(int ordinal) {
   cudaDeviceProp properties;
   absl::Status status = CudaStatus(cudaGetDeviceProperties(&properties, ordinal),
                                    absl::StrCat("asking about GPU ", ordinal));
   if (!status.ok()) return status;
-  return CudaDeviceFacts{.uuid = UuidText(properties.uuid),
+  return CudaDeviceFacts{.uuid = wire::GpuUuidText(properties.uuid.bytes),
                          .name = properties.name,
                          .pci_bus_id = absl::StrFormat("%04x:%02x:%02x.0", properties.pciDomainID,
                                                        properties.pciBusID, properties.pciDeviceID),
