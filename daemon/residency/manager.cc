@@ -112,14 +112,16 @@ void Manager::OnResolved(Ticket ticket, absl::StatusOr<Opened> opened) {
   if (!waiter.spec.private_copy) {
     residency = registry_.Current({(*opened)->Key(), waiter.spec.device, waiter.spec.instance});
   }
-  if (residency == nullptr) residency = &CreateResidency(waiter.spec, *opened);
+  if (residency == nullptr) {
+    residency = &CreateResidency(waiter.spec, *opened);
+  } else if (waiter.spec.keep_host && waiter.spec.device != kHostDevice) {
+    KeepOnHost(waiter.spec.reference, *opened);
+  }
   Join(ticket, waiter, *residency);
 }
 
 void Manager::Join(Ticket ticket, Waiter& waiter, Residency& residency) {
   residency.AddReference(waiter.spec.reference);
-  // Whoever comes later may want the host's copy too; that of a READY one is nobody's concern.
-  if (waiter.spec.keep_host && !residency.plan) residency.keep_host = true;
   if (waiter.pin && !residency.pinned) {
     residency.pinned = true;
     Publish(EventType::kResidencyPinned, residency);
@@ -334,7 +336,7 @@ void Manager::Evict(std::string selector, Reply<absl::StatusOr<EvictResult>> rep
                           {{"residency", residency.id()}},
                           absl::StrCat("let it go first: modelctl unpin ", residency.id())));
     }
-    if (residency.sources_of > 0) {
+    if (residency.readers > 0) {
       return reply(wire::MakeError(
           wire::Reason::kResidencyLeased,
           absl::StrCat("residency ", residency.id(), " (", residency.record().references.front(),

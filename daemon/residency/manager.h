@@ -214,6 +214,7 @@ class Manager : public BackendObserver {
   // manager_load.cc: planning, room, loading, freeing
   Residency& CreateResidency(const ModelSpec& spec, const Opened& opened);
   void MakePlan(Residency& residency);
+  void KeepOnHost(const std::string& reference, const Opened& opened);
   void PlanFromHost(Residency& residency, Residency& host);
   void HostIsReady(Residency& host);
   void LeaveSource(Residency& residency);

@@ -69,8 +69,14 @@ void Manager::MakePlan(Residency& residency) {
   });
 }
 
+// The copy on a GPU is there already, or on its way, and goes on as it is.
+void Manager::KeepOnHost(const std::string& reference, const Opened& opened) {
+  if (registry_.Current({opened->Key(), std::string(kHostDevice), ""}) != nullptr) return;
+  CreateResidency({.reference = reference}, opened).wanted = true;
+}
+
 void Manager::PlanFromHost(Residency& residency, Residency& host) {
-  ++host.sources_of;
+  ++host.readers;
   residency.source_id = host.id();
   deps_.plan_executor->Post([this, id = residency.id(), record = host.record(),
                              memory = host.memory, device = residency.record().device] {
@@ -104,7 +110,7 @@ void Manager::LeaveSource(Residency& residency) {
   const std::string source_id = std::exchange(residency.source_id, {});
   Residency* const source = registry_.Get(source_id);
   if (source == nullptr) return;
-  --source->sources_of;
+  --source->readers;
   source->idle_since = deps_.clock->Now();
 }
 

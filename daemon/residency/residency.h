@@ -49,7 +49,7 @@ class Residency {
   std::string digest_text() const;
   bool WantedByNobody() const { return waiters.empty() && followers.empty() && !wanted; }
   // May it go when room is needed, or an operator says so?
-  bool IsIdle() const { return leases.empty() && sources_of == 0; }
+  bool IsIdle() const { return leases.empty() && readers == 0; }
   // Bytes of its segments; 0 before its plan is made.
   uint64_t size_bytes() const { return size_bytes_; }
   void set_size_bytes(uint64_t size_bytes) { size_bytes_ = size_bytes; }
@@ -65,8 +65,9 @@ class Residency {
 
   // Ids of copies on GPUs that are to be loaded from this one, on the host, once it is READY.
   std::set<std::string> followers;
-  // How many loads read this copy now; and, of a copy that is being loaded so, the one it reads.
-  int sources_of = 0;
+  // How many loads read this copy now; and, of a copy that is loaded so, the id of the one it
+  // reads.
+  int readers = 0;
   std::string source_id;
   bool keep_host = false;  // it is to be loaded by way of a copy on the host
 

@@ -131,6 +131,18 @@ TEST_F(ManagerGpuTest, KeepHostLoadsByWayOfACopyThatStays) {
   EXPECT_EQ(Look().residencies.size(), 2u);
 }
 
+TEST_F(ManagerGpuTest, KeepHostMakesACopyOnTheHostBesideOneThatIsOnTheGpuAlready) {
+  const Held first = Acquire(kGpu);
+  gpu_.FinishLoad(manager_);
+  const Held second = Acquire(kGpu, /*keep_host=*/true);
+  EXPECT_TRUE(second->granted()) << "it does not wait for the host";
+  ASSERT_EQ(host_.loads.size(), 1u);
+  host_.FinishLoad(manager_);
+  EXPECT_EQ(Device("host").evictable_bytes, 4 * kGpuUnit);
+  const Held third = Acquire(kGpu, /*keep_host=*/true);
+  EXPECT_THAT(host_.loads, IsEmpty());
+}
+
 TEST_F(ManagerGpuTest, KeepHostFailsWithTheHostsOwnError) {
   const Held on_gpu = Acquire(kGpu, /*keep_host=*/true);
   host_.FailLoad(manager_, wire::MakeError(Reason::kReadFailed, "the disk"));
