@@ -87,7 +87,6 @@ absl::StatusOr<Agent::Options> OpenGpu(const CudaArguments& arguments) {
   options.export_kind = chosen->kind;
   options.export_note = chosen->note;
   options.page_size_bytes = wire::kSegmentUnitBytes;
-  options.page_size_note = "the GPU's own pages";
   return options;
 }
 

@@ -57,14 +57,14 @@ absl::StatusOr<CudaExport> ProbeCudaExport(const std::string& wish, const IpcPro
       wish == "ipc" ? absl::CancelledError("not tried, export = \"ipc\"") : ProbeVmm();
   if (vmm.ok()) {
     return CudaExport{wire::SegmentKind::kCudaVmm,
-                      "vmm: read-only mappings that outlive the agent (ipc not needed)"};
+                      "mappings are read-only and outlive the agent; ipc was not tried"};
   }
   if (wish == "vmm") return vmm;
   const absl::Status ipc = ProbeIpc(probe_ipc);
   if (ipc.ok()) {
     return CudaExport{
         wire::SegmentKind::kCudaIpc,
-        absl::StrCat("ipc: mappings are writable and end with the agent (", Note("vmm", vmm), ")")};
+        absl::StrCat("mappings are writable and end with the agent (", Note("vmm", vmm), ")")};
   }
   return absl::Status(ipc.code(), absl::StrCat("memory of the GPU cannot be shared. ",
                                                Note("vmm", vmm), "; ", Note("ipc", ipc)));

@@ -35,7 +35,6 @@ absl::Status Find(const char* name, Function* function) {
 absl::StatusOr<CudaDriver> CudaDriver::Load() {
   CudaDriver driver;
   absl::Status status;
-  status.Update(Find("cuMemGetAllocationGranularity", &driver.get_granularity));
   status.Update(Find("cuMemCreate", &driver.create));
   status.Update(Find("cuMemRelease", &driver.release));
   status.Update(Find("cuMemExportToShareableHandle", &driver.export_handle));
@@ -45,7 +44,6 @@ absl::StatusOr<CudaDriver> CudaDriver::Load() {
   status.Update(Find("cuMemMap", &driver.map));
   status.Update(Find("cuMemUnmap", &driver.unmap));
   status.Update(Find("cuMemSetAccess", &driver.set_access));
-  status.Update(Find("cuDeviceGetAttribute", &driver.get_attribute));
   if (!status.ok()) return status;
   return driver;
 }

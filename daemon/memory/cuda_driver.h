@@ -10,7 +10,6 @@ namespace modeld::memory {
 
 // Filled by cudaGetDriverEntryPointByVersion. Copyable; thread-safe.
 struct CudaDriver {
-  decltype(&cuMemGetAllocationGranularity) get_granularity = nullptr;
   decltype(&cuMemCreate) create = nullptr;
   decltype(&cuMemRelease) release = nullptr;
   decltype(&cuMemExportToShareableHandle) export_handle = nullptr;
@@ -20,7 +19,6 @@ struct CudaDriver {
   decltype(&cuMemMap) map = nullptr;
   decltype(&cuMemUnmap) unmap = nullptr;
   decltype(&cuMemSetAccess) set_access = nullptr;
-  decltype(&cuDeviceGetAttribute) get_attribute = nullptr;
 
   // kDeviceUnavailable names the function that the driver does not have.
   static absl::StatusOr<CudaDriver> Load();
