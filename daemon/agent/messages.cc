@@ -32,7 +32,7 @@ absl::Status CheckSegmentSizes(const std::vector<uint64_t>& sizes) {
   uint64_t total = 0;
   for (const uint64_t size : sizes) {
     const auto sum = wire::CheckedAdd(total, size);
-    if (!sum || size % plan::kSegmentGranularityBytes != 0) {
+    if (!sum || size % wire::kSegmentUnitBytes != 0) {
       return Invalid(absl::StrCat("a segment of ", size, " bytes"));
     }
     total = *sum;

@@ -119,9 +119,9 @@ absl::StatusOr<std::unique_ptr<SegmentFill>> AllocateOf(const std::string& name,
 
 absl::StatusOr<std::unique_ptr<SegmentFill>> HostAllocator::Allocate(const std::string& name,
                                                                      uint64_t size_bytes) {
-  if (size_bytes == 0 || size_bytes % plan::kSegmentGranularityBytes != 0) {
+  if (size_bytes == 0 || size_bytes % wire::kSegmentUnitBytes != 0) {
     return absl::InvalidArgumentError(absl::StrCat(
-        "a segment of ", size_bytes, " bytes is no multiple of ", plan::kSegmentGranularityBytes));
+        "a segment of ", size_bytes, " bytes is no multiple of ", wire::kSegmentUnitBytes));
   }
   auto fill = AllocateOf(name, size_bytes, pages_.kind);
   // Mapping reserves hugetlb pages, so a pool that is too small says so here and never later.

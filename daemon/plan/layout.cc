@@ -49,7 +49,7 @@ class Layout {
 
   std::optional<uint64_t> SegmentBytes() const {
     // An empty checkpoint has a segment too: whoever maps a residency maps one.
-    const auto bytes = wire::CheckedAlignUp(std::max<uint64_t>(end_, 1), kSegmentGranularityBytes);
+    const auto bytes = wire::CheckedAlignUp(std::max<uint64_t>(end_, 1), wire::kSegmentUnitBytes);
     // What files and mappings can be at most.
     return bytes && *bytes <= static_cast<uint64_t>(INT64_MAX) ? bytes : std::nullopt;
   }

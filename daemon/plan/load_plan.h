@@ -10,13 +10,11 @@
 
 #include "absl/status/statusor.h"
 #include "wire/memfd.h"
+#include "wire/segment.h"
 #include "wire/tensor_table.h"
 #include "wire/unique_fd.h"
 
 namespace modeld::plan {
-
-// Segments are multiples of this, and their unused tail is zero.
-inline constexpr uint64_t kSegmentGranularityBytes = 2 << 20;
 
 // `size_bytes` bytes of a file to a place in a segment.
 struct CopyRange {
@@ -54,8 +52,9 @@ class SealedTable {
 
 // Immutable after it is made.
 struct LoadPlan {
-  std::string format;                   // `safetensors`
-  std::vector<uint64_t> segment_sizes;  // multiples of kSegmentGranularityBytes
+  std::string format;  // `safetensors`
+  std::vector<uint64_t>
+      segment_sizes;              // multiples of wire::kSegmentUnitBytes; the unused tail is zero
   std::vector<CopyRange> ranges;  // sorted by file, then file offset; disjoint in the segments
   std::shared_ptr<const SealedTable> table;
 

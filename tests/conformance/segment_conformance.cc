@@ -23,7 +23,7 @@
 namespace modeld::memory {
 namespace {
 
-constexpr uint64_t kUnit = plan::kSegmentGranularityBytes;
+constexpr uint64_t kUnit = wire::kSegmentUnitBytes;
 
 int OpenDescriptors() {
   int count = 0;

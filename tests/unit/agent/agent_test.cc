@@ -29,7 +29,7 @@ namespace {
 
 using std::chrono::seconds;
 
-constexpr uint64_t kUnit = plan::kSegmentGranularityBytes;
+constexpr uint64_t kUnit = wire::kSegmentUnitBytes;
 
 base::TimePoint In(base::Duration duration) { return base::SystemClock().Now() + duration; }
 

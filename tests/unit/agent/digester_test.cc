@@ -18,7 +18,7 @@ namespace {
 // A residency of one tensor with `size_bytes` bytes of `value`.
 std::shared_ptr<Residency> Make(const std::string& id, uint64_t size_bytes, int value) {
   const uint64_t segment_bytes =
-      (size_bytes / plan::kSegmentGranularityBytes + 1) * plan::kSegmentGranularityBytes;
+      (size_bytes / wire::kSegmentUnitBytes + 1) * wire::kSegmentUnitBytes;
   memory::HostAllocator allocator{memory::PageChoice{}};
   auto fill = allocator.Allocate(id, segment_bytes);
   EXPECT_TRUE(fill.ok()) << fill.status();

@@ -32,7 +32,7 @@ using plan::CopyRange;
 using test::kMiB;
 using testing::HasSubstr;
 
-constexpr uint64_t kUnit = plan::kSegmentGranularityBytes;
+constexpr uint64_t kUnit = wire::kSegmentUnitBytes;
 
 std::string RandomBytes(uint64_t size, uint64_t seed) {
   std::mt19937_64 random(seed);

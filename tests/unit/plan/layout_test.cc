@@ -74,7 +74,7 @@ wire::TensorEntry Entry(const LoadPlan& plan, const std::string& name) {
 // twice.
 void ExpectSound(const Source& source, const LoadPlan& plan) {
   ASSERT_EQ(plan.segment_sizes.size(), 1u);
-  EXPECT_EQ(plan.segment_sizes[0] % kSegmentGranularityBytes, 0u);
+  EXPECT_EQ(plan.segment_sizes[0] % wire::kSegmentUnitBytes, 0u);
   EXPECT_GT(plan.segment_sizes[0], 0u);
   EXPECT_EQ(plan.resident_bytes(), plan.segment_sizes[0]);
   for (size_t i = 0; i < plan.ranges.size(); ++i) {
@@ -216,7 +216,7 @@ TEST(HostLayout, ACheckpointWithoutBytesHasOneSegmentAndNoRanges) {
   const Source none({10}, {});
   const auto plan = Lay(none);
   ExpectSound(none, *plan);
-  EXPECT_EQ(plan->segment_sizes, std::vector{kSegmentGranularityBytes});
+  EXPECT_EQ(plan->segment_sizes, std::vector{wire::kSegmentUnitBytes});
   EXPECT_TRUE(plan->ranges.empty());
 
   const Source empty({5000},
@@ -276,7 +276,7 @@ TEST(HostLayout, SizesThatOverflowAreRefused) {
 
 TEST(HostLayout, TensorsThatAreReadWithoutBoundAreRefused) {
   // One byte, 64 times the smallest segment: allowed. Once more: not.
-  constexpr int64_t kMost = 64 * static_cast<int64_t>(kSegmentGranularityBytes);
+  constexpr int64_t kMost = 64 * static_cast<int64_t>(wire::kSegmentUnitBytes);
   const auto source = [](int64_t elements) {
     return Source({64}, {{.name = "w", .shape = {elements}, .strides = {0}, .size_bytes = 1}});
   };

@@ -20,7 +20,7 @@
 namespace modeld::rpc {
 namespace {
 
-constexpr uint64_t kSegmentBytes = plan::kSegmentGranularityBytes;
+constexpr uint64_t kSegmentBytes = wire::kSegmentUnitBytes;
 constexpr uint64_t kCapacityBytes = 4096 * kSegmentBytes;
 
 template <class T>
