@@ -10,13 +10,15 @@
 //   state                 state HELD|...
 //   fork                  forked PID               a child that keeps the mapping and sleeps
 //
-// It connects when the first line wants it. End of input ends it.
+// It connects when the first line wants it. End of input ends it. $MODELD_TEST_DEVICE is the device
+// of all that it acquires.
 
 #include <openssl/evp.h>
 #include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <sstream>
@@ -24,15 +26,19 @@
 #include <vector>
 
 #include "modeld/client.h"
+#include "modeld/cuda.h"
 
 namespace {
 
 std::string Checksum(const modeld::Model& model) {
   EVP_MD_CTX* const context = EVP_MD_CTX_new();
   EVP_DigestInit_ex(context, EVP_sha256(), nullptr);
+  std::vector<char> bytes;
   for (std::size_t i = 0; i < model.size(); ++i) {
     const modeld::TensorView tensor = model[i];
-    EVP_DigestUpdate(context, tensor.data, tensor.size_bytes);
+    bytes.resize(tensor.size_bytes);
+    modeld::cuda::CopyToHost(model, tensor, bytes.data());
+    EVP_DigestUpdate(context, bytes.data(), bytes.size());
   }
   unsigned char digest[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
@@ -77,7 +83,7 @@ class Worker {
         std::string scope;
         words >> reference >> scope;
         if (command == "attach") client_ = modeld::Client::Connect(endpoint_);
-        models_.push_back(client().Acquire({.reference = reference}, {.scope = scope}));
+        models_.push_back(client().Acquire(Spec(reference), {.scope = scope}));
         return "ok " + models_.back()->residency_id() + " " +
                std::to_string(models_.back()->size_bytes());
       }
@@ -89,7 +95,7 @@ class Worker {
       if (command == "cycle") {
         int count = 0;
         words >> reference >> count;
-        for (int i = 0; i < count; ++i) client().Acquire({.reference = reference});
+        for (int i = 0; i < count; ++i) client().Acquire(Spec(reference));
         return "cycled " + std::to_string(count);
       }
       if (command == "store") {
@@ -109,6 +115,11 @@ class Worker {
   modeld::Client& client() {
     if (client_ == nullptr) client_ = modeld::Client::Connect(endpoint_);
     return *client_;
+  }
+
+  static modeld::ModelSpec Spec(const std::string& reference) {
+    const char* device = std::getenv("MODELD_TEST_DEVICE");
+    return {.reference = reference, .device = device == nullptr ? "" : device};
   }
 
   std::string Fork() {
