@@ -211,6 +211,7 @@ absl::StatusOr<rpc::InspectResult> Daemon::Inspect(const std::string& reference)
   return rpc::InspectResult{.checkpoint = *std::move(checkpoint),
                             .format = std::move(inspection->format),
                             .source_table = std::move(inspection->source),
+                            .reference_table = std::move(inspection->reference_table),
                             .resident_bytes = inspection->resident_bytes};
 }
 

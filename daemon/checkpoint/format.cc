@@ -4,32 +4,107 @@
 #include <array>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "checkpoint/malformed.h"
 #include "checkpoint/read_file.h"
 #include "checkpoint/safetensors.h"
+#include "checkpoint/samples.h"
 #include "wire/error.h"
 #include "wire/utf8.h"
 
 namespace modeld::checkpoint {
+namespace {
 
-absl::StatusOr<ParsedCheckpoint> ParseCheckpoint(std::span<const InputFile> files) {
+absl::StatusOr<const Format*> FindFormat(const InputFile& file) {
   static const SafetensorsFormat safetensors;
+  // By the file's first bytes and its name; the first that says yes.
   static const std::array<const Format*, 1> formats = {&safetensors};
 
-  const InputFile& first = files.front();
   std::array<std::byte, kSniffBytes> buffer = {};
   const auto start = std::span(buffer).first(
-      static_cast<size_t>(std::min<uint64_t>(kSniffBytes, first.size_bytes)));
-  if (auto status = ReadFully(first, 0, start); !status.ok()) return status;
+      static_cast<size_t>(std::min<uint64_t>(kSniffBytes, file.size_bytes)));
+  if (auto status = ReadFully(file, 0, start); !status.ok()) return status;
   for (const Format* format : formats) {
-    if (!format->Sniff(first, start)) continue;
-    auto table = format->Parse(files);
-    if (!table.ok()) return table.status();
-    return ParsedCheckpoint{.format = format->name(), .table = *std::move(table)};
+    if (format->Sniff(file, start)) return format;
   }
-  const std::string path = wire::ToUtf8(first.path);
+  const std::string path = wire::ToUtf8(file.path);
   return wire::MakeError(wire::Reason::kFormatUnsupported,
                          absl::StrCat(path, " is in no format that modeld reads"), {{"file", path}},
                          "convert it to safetensors, and give the file that ending");
+}
+
+absl::Status AddCompanion(const InputFile& file, Collector& out) {
+  const uint64_t most = std::min(kMaxSmallFileBytes, out.file_bytes_left());
+  if (file.size_bytes > most) {
+    const std::string path = wire::ToUtf8(file.path);
+    return wire::MakeError(
+        wire::Reason::kFormatUnsupported,
+        absl::StrCat(path, " has ", file.size_bytes, " bytes: with it the small files beside the ",
+                     "weights would have more than ",
+                     most == kMaxSmallFileBytes ? kMaxSmallFileBytes : kMaxSmallFilesBytes),
+        {{"file", path}}, "name it by itself: any file can be a model");
+  }
+  std::string bytes(file.size_bytes, '\0');
+  if (auto status = ReadFully(file, 0, std::as_writable_bytes(std::span(bytes))); !status.ok()) {
+    return status;
+  }
+  out.AddFile(file.name, bytes);
+  return absl::OkStatus();
+}
+
+absl::Status NothingLeft(const InputFile& file, const Collector& found,
+                         const plan::LoadConfig& config) {
+  const std::string path = wire::ToUtf8(file.path);
+  return wire::MakeError(
+      wire::Reason::kFieldInvalid,
+      absl::StrCat("the load configuration leaves none of the ", found.seen(), " tensors of ",
+                   path),
+      {{"file", path}, {"key_prefix", config.key_prefix}},
+      found.prefixes().empty()
+          ? absl::StrCat("see their names: modelctl inspect ", path)
+          : absl::StrCat("their names begin with ", absl::StrJoin(found.prefixes(), ", "),
+                         "; modelctl inspect lists them"));
+}
+
+}  // namespace
+
+absl::StatusOr<ParsedCheckpoint> ParseCheckpoint(std::span<const InputFile> weights,
+                                                 std::span<const InputFile> companions,
+                                                 const plan::LoadConfig& config) {
+  ParsedCheckpoint parsed;
+  Collector found(config);
+  for (const InputFile& file : weights) found.AddRegion(file.size_bytes);
+  for (const InputFile& file : companions) found.AddRegion(file.size_bytes);
+  for (const InputFile& file : companions) {
+    if (auto status = AddCompanion(file, found); !status.ok()) return status;
+  }
+  parsed.format = "files";
+  if (!weights.empty()) {
+    const auto format = FindFormat(weights.front());
+    if (!format.ok()) return format.status();
+    parsed.format = (*format)->name();
+    if (auto status = (*format)->Parse(weights, config.key_prefix, found); !status.ok()) {
+      return status;
+    }
+    if (found.taken() == 0 && found.seen() > 0) return NothingLeft(weights.front(), found, config);
+  }
+  parsed.table = found.BuildTable();
+  parsed.reference_table = found.BuildReferenceTable();
+
+  std::vector<uint64_t> sizes;
+  for (const InputFile& file : weights) sizes.push_back(file.size_bytes);
+  for (const InputFile& file : companions) sizes.push_back(file.size_bytes);
+  const auto view =
+      wire::TableView::Validate(std::as_bytes(std::span(parsed.table)), {.region_sizes = sizes});
+  if (!view.ok()) {
+    return weights.empty()
+               ? view.status()
+               : Malformed(weights.front().path, 0, std::string(view.status().message()));
+  }
+  auto samples = TakeSamples(*view, weights, config);
+  if (!samples.ok()) return samples.status();
+  parsed.samples = *std::move(samples);
+  return parsed;
 }
 
 }  // namespace modeld::checkpoint

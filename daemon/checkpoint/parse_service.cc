@@ -16,6 +16,9 @@
 namespace modeld::checkpoint {
 namespace {
 
+// The source table, the reference table and the samples.
+constexpr size_t kOutputs = 3;
+
 int64_t Nanoseconds(const timespec& time) {
   return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
 }
@@ -55,6 +58,15 @@ absl::Status CheckAllUnchanged(const v1::ParseRequest& request,
   return absl::OkStatus();
 }
 
+plan::LoadConfig ConfigOf(const v1::LoadConfig& message) {
+  plan::LoadConfig config;
+  config.cast = wire::DTypeFromName(message.cast());
+  config.include.assign(message.include().begin(), message.include().end());
+  config.exclude.assign(message.exclude().begin(), message.exclude().end());
+  config.key_prefix = message.key_prefix();
+  return config;
+}
+
 absl::Status WriteAll(int fd, std::string_view bytes) {
   for (size_t done = 0; done < bytes.size();) {
     const ssize_t wrote =
@@ -62,8 +74,8 @@ absl::Status WriteAll(int fd, std::string_view bytes) {
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) {
       return wire::MakeError(wire::Reason::kInternal,
-                             absl::StrCat("writing the tensor table: ", wire::ErrnoText(errno)), {},
-                             "free memory on the machine and load it again");
+                             absl::StrCat("writing the parser's answer: ", wire::ErrnoText(errno)),
+                             {}, "free memory on the machine and load it again");
     }
     done += static_cast<size_t>(wrote);
   }
@@ -72,31 +84,46 @@ absl::Status WriteAll(int fd, std::string_view bytes) {
 
 absl::Status Parse(const v1::ParseRequest& request, const std::vector<wire::UniqueFd>& fds,
                    v1::ParseReply* reply) {
-  if (request.files_size() < 1 || fds.size() != static_cast<size_t>(request.files_size()) + 1) {
-    return wire::MakeError(wire::Reason::kInternal,
-                           absl::StrCat("the parser got ", fds.size(), " descriptors for ",
-                                        request.files_size(), " files"));
+  const auto file_count = static_cast<size_t>(request.files_size());
+  if (file_count < 1 || fds.size() != file_count + kOutputs) {
+    return wire::MakeError(
+        wire::Reason::kInternal,
+        absl::StrCat("the parser got ", fds.size(), " descriptors for ", file_count, " files"));
   }
   if (auto status = CheckAllUnchanged(request, fds); !status.ok()) return status;
   std::vector<InputFile> files;
-  for (int i = 0; i < request.files_size(); ++i) {
-    files.push_back({.path = request.files(i).path(),
-                     .fd = fds[static_cast<size_t>(i)].get(),
-                     .size_bytes = request.files(i).size_bytes()});
+  size_t weight_count = 0;
+  for (size_t i = 0; i < file_count; ++i) {
+    const v1::SourceFile& file = request.files(static_cast<int>(i));
+    files.push_back({.path = file.path(),
+                     .name = file.name(),
+                     .fd = fds[i].get(),
+                     .size_bytes = file.size_bytes()});
+    if (!file.companion()) weight_count = i + 1;
   }
-  const auto parsed = ParseCheckpoint(files);
+  const auto weights = std::span(files).first(weight_count);
+  const auto parsed =
+      ParseCheckpoint(weights, std::span(files).subspan(weight_count), ConfigOf(request.config()));
   // A file that is being rewritten looks malformed: what it is comes first.
   if (auto status = CheckAllUnchanged(request, fds); !status.ok()) return status;
   if (!parsed.ok()) return parsed.status();
-  if (auto status = WriteAll(fds.back().get(), parsed->table); !status.ok()) return status;
+  const std::string* const outputs[kOutputs] = {&parsed->table, &parsed->reference_table,
+                                                &parsed->samples};
+  for (size_t i = 0; i < kOutputs; ++i) {
+    if (auto status = WriteAll(fds[file_count + i].get(), *outputs[i]); !status.ok()) return status;
+  }
   reply->set_format(parsed->format);
   reply->set_table_size_bytes(parsed->table.size());
+  reply->set_reference_table_size_bytes(parsed->reference_table.size());
+  reply->set_samples_size_bytes(parsed->samples.size());
   return absl::OkStatus();
 }
 
 void SetFailure(const absl::Status& status, v1::ParseReply* reply) {
   reply->clear_format();
   reply->clear_table_size_bytes();
+  reply->clear_reference_table_size_bytes();
+  reply->clear_samples_size_bytes();
   v1::Failure& failure = *reply->mutable_failure();
   failure.set_code(static_cast<int32_t>(status.code()));
   failure.set_message(std::string(status.message()));
@@ -120,8 +147,7 @@ v1::ParseReply Serve(const v1::ParseRequest& request, const std::vector<wire::Un
                         absl::StrCat(path, ": its header takes more memory to read than the ",
                                      "parser may use"),
                         {{"file", path}, {"byte", "0"}},
-                        "no writer of safetensors is known to make this: check where the "
-                        "file comes from"),
+                        "no writer is known to make this: check where the file comes from"),
         &reply);
   }
   return reply;

@@ -10,8 +10,9 @@
 
 namespace modeld::checkpoint {
 
-// Answers `request`, whose descriptors are `fds`: the files in order, then the memfd that takes the
-// table. Whatever goes wrong is in the reply.
+// Answers `request`, whose descriptors are `fds`: the files in order (weights, then companions),
+// then the memfds for the source table, the reference table and the samples. Whatever goes wrong is
+// in the reply.
 v1::ParseReply Serve(const v1::ParseRequest& request, const std::vector<wire::UniqueFd>& fds,
                      const SandboxReport& sandbox);
 

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <string>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
 #include "checkpoint/malformed.h"
 #include "checkpoint/read_file.h"
@@ -74,86 +73,62 @@ absl::StatusOr<uint64_t> ReadHeaderLength(const InputFile& file) {
   return length;
 }
 
-// Puts the headers of a checkpoint's files together.
-class Collector {
- public:
-  explicit Collector(bool several_files) : several_files_(several_files) {}
-
-  absl::Status Add(const InputFile& file) {
-    const auto length = ReadHeaderLength(file);
-    if (!length.ok()) return length.status();
-    std::string text(*length, '\0');
-    if (auto status = ReadFully(file, kLengthBytes, std::as_writable_bytes(std::span(text)));
-        !status.ok()) {
-      return status;
+absl::Status AddTensors(const InputFile& file, uint32_t region, const SafetensorsHeader& header,
+                        uint64_t data_at, Collector& out) {
+  for (const auto& tensor : header.tensors()) {
+    const auto shape = header.shape(tensor);
+    const auto strides = wire::ContiguousStrides(shape);
+    const bool added = out.AddTensor({.name = tensor.name,
+                                      .dtype = tensor.dtype,
+                                      .shape = shape,
+                                      .strides = strides,
+                                      .region = region,
+                                      .offset = data_at + tensor.begin,
+                                      .size_bytes = tensor.end - tensor.begin});
+    // A file's own names are unique already.
+    if (!added) {
+      return Malformed(file.path, SafetensorsHeader::FileByte(tensor.name_position),
+                       "another file of the checkpoint has a tensor of this name", tensor.name,
+                       "give each tensor a name of its own");
     }
-    const uint64_t data_at = kLengthBytes + text.size();
-    SafetensorsHeader header(file.path, text, file.size_bytes - data_at);
-    if (auto status = header.Read({.tensors = kMaxTensors - builder_.tensor_count(),
-                                   .dimensions = kMaxDimensions - dimensions_});
-        !status.ok()) {
-      return status;
-    }
-    dimensions_ += header.dimension_count();
-    return AddTensors(file, header, data_at);
   }
+  for (const auto& [key, value] : header.metadata()) out.AddMetadata(key, value);
+  return absl::OkStatus();
+}
 
-  std::string Build() const { return builder_.Build(); }
-
- private:
-  absl::Status AddTensors(const InputFile& file, const SafetensorsHeader& header,
-                          uint64_t data_at) {
-    const uint32_t region = builder_.AddRegion(file.size_bytes);
-    for (const auto& tensor : header.tensors()) {
-      if (auto status = CheckUnique(file, tensor); !status.ok()) return status;
-      const auto shape = header.shape(tensor);
-      const auto strides = wire::ContiguousStrides(shape);
-      builder_.Add({.name = tensor.name,
-                    .dtype = tensor.dtype,
-                    .shape = shape,
-                    .strides = strides,
-                    .region = region,
-                    .offset = data_at + tensor.begin,
-                    .size_bytes = tensor.end - tensor.begin});
-    }
-    // Shards repeat the metadata; the first file's word stands.
-    for (const auto& [key, value] : header.metadata()) {
-      if (metadata_keys_.emplace(key).second) builder_.AddMetadata(key, value);
-    }
-    return absl::OkStatus();
+absl::Status AddFile(const InputFile& file, uint32_t region, Collector& out) {
+  const auto length = ReadHeaderLength(file);
+  if (!length.ok()) return length.status();
+  std::string text(*length, '\0');
+  if (auto status = ReadFully(file, kLengthBytes, std::as_writable_bytes(std::span(text)));
+      !status.ok()) {
+    return status;
   }
-
-  // A file's own names are unique already.
-  absl::Status CheckUnique(const InputFile& file, const SafetensorsHeader::Tensor& tensor) {
-    if (!several_files_) return absl::OkStatus();
-    if (names_.emplace(tensor.name).second) return absl::OkStatus();
-    return Malformed(file.path, SafetensorsHeader::FileByte(tensor.name_position),
-                     "another file of the checkpoint has a tensor of this name", tensor.name,
-                     "give each tensor a name of its own");
+  const uint64_t data_at = kLengthBytes + text.size();
+  SafetensorsHeader header(file.path, text, file.size_bytes - data_at);
+  if (auto status =
+          header.Read({.tensors = out.tensors_left(), .dimensions = out.dimensions_left()});
+      !status.ok()) {
+    return status;
   }
-
-  const bool several_files_;
-  wire::TableBuilder builder_;
-  size_t dimensions_ = 0;
-  absl::flat_hash_set<std::string> names_;
-  absl::flat_hash_set<std::string> metadata_keys_;
-};
+  return AddTensors(file, region, header, data_at, out);
+}
 
 }  // namespace
 
 bool SafetensorsFormat::Sniff(const InputFile& file, std::span<const std::byte> start) const {
-  const std::string_view path = file.path;
+  const std::string_view name = file.name;
   // Caches name files by their hash: there only the header's first byte tells.
-  return path.ends_with(".safetensors") ||
+  return name.ends_with(".safetensors") ||
          (start.size() > kLengthBytes && start[kLengthBytes] == std::byte{'{'});
 }
 
-absl::StatusOr<std::string> SafetensorsFormat::Parse(std::span<const InputFile> files) const {
-  Collector collector(files.size() > 1);
-  for (const InputFile& file : files) {
-    if (auto status = collector.Add(file); !status.ok()) return status;
+absl::Status SafetensorsFormat::Parse(std::span<const InputFile> files,
+                                      const std::string& /*key_prefix*/, Collector& out) const {
+  for (size_t i = 0; i < files.size(); ++i) {
+    if (auto status = AddFile(files[i], static_cast<uint32_t>(i), out); !status.ok()) return status;
   }
-  return collector.Build();
+  return absl::OkStatus();
 }
 
 }  // namespace modeld::checkpoint

@@ -14,18 +14,12 @@ namespace modeld::checkpoint {
 // The reference implementation's limit.
 inline constexpr uint64_t kMaxSafetensorsHeaderBytes = 100'000'000;
 
-// modeld's own limits. They bound what a header costs to read: the reference has none but the
-// length.
-inline constexpr size_t kMaxTensors = 1'000'000;     // per checkpoint
-inline constexpr size_t kMaxDimensions = 8'000'000;  // all shapes of a checkpoint together
-inline constexpr size_t kMaxMetadata = 100'000;      // entries of `__metadata__`
-inline constexpr size_t kMaxRank = 64;               // as in tensor tables
-
 class SafetensorsFormat final : public Format {
  public:
   const char* name() const override { return "safetensors"; }
   bool Sniff(const InputFile& file, std::span<const std::byte> start) const override;
-  absl::StatusOr<std::string> Parse(std::span<const InputFile> files) const override;
+  absl::Status Parse(std::span<const InputFile> files, const std::string& key_prefix,
+                     Collector& out) const override;
 };
 
 }  // namespace modeld::checkpoint

@@ -165,8 +165,8 @@ absl::Status CheckReads(const wire::TableView& source, uint64_t segment_bytes) {
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeLayout(const wire::TableView& source,
-                                                           const std::string& format, Place place) {
+absl::StatusOr<LoadPlan> MakeLayout(const wire::TableView& source, const std::string& format,
+                                    Place place) {
   std::vector<Item> items;
   items.reserve(source.size());
   for (size_t position = 0; position < source.size(); ++position) {
@@ -205,19 +205,17 @@ absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeLayout(const wire::TableView
     entry.offset = segment_offsets[index];
     builder.Add(entry);
   }
-  for (size_t i = 0; i < source.metadata_count(); ++i) {
-    const auto [key, value] = source.metadata(i);
-    builder.AddMetadata(key, value);
-  }
 
   const uint64_t region_sizes[] = {*segment_bytes};
   auto table =
       SealedTable::Make(builder.Build(), {.require_alignment = true, .region_sizes = region_sizes});
   if (!table.ok()) return table.status();
-  return std::make_shared<const LoadPlan>(LoadPlan{.format = format,
-                                                   .segment_sizes = {*segment_bytes},
-                                                   .ranges = layout.TakeRanges(),
-                                                   .table = *std::move(table)});
+  LoadPlan plan;
+  plan.format = format;
+  plan.segment_sizes = {*segment_bytes};
+  plan.ranges = layout.TakeRanges();
+  plan.table = *std::move(table);
+  return plan;
 }
 
 }  // namespace modeld::plan

@@ -2,7 +2,6 @@
 
 #pragma once
 
-#include <memory>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -26,8 +25,9 @@ enum class Place { kHost, kDevice };
 //
 // kCheckpointMalformed when tensors that share bytes (strides of 0, aliases) add up to more than 64
 // times the segment: reading every tensor would have no bound.
-// RESOURCE_EXHAUSTED when the sizes overflow or the table cannot be allocated.
-absl::StatusOr<std::shared_ptr<const LoadPlan>> MakeLayout(const wire::TableView& source,
-                                                           const std::string& format, Place place);
+// Metadata of the source is not taken over. RESOURCE_EXHAUSTED when the sizes overflow or the table
+// cannot be allocated.
+absl::StatusOr<LoadPlan> MakeLayout(const wire::TableView& source, const std::string& format,
+                                    Place place);
 
 }  // namespace modeld::plan

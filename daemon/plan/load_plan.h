@@ -3,6 +3,8 @@
 
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -10,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "wire/memfd.h"
+#include "wire/reference_table.h"
 #include "wire/segment.h"
 #include "wire/tensor_table.h"
 #include "wire/unique_fd.h"
@@ -50,6 +53,30 @@ class SealedTable {
   wire::TableView view_;
 };
 
+// A validated reference table in a sealed memfd, mapped. Immutable; thread-safe.
+class SealedReferenceTable {
+ public:
+  // As SealedTable.
+  static absl::StatusOr<std::shared_ptr<const SealedReferenceTable>> Make(const std::string& bytes);
+  static absl::StatusOr<std::shared_ptr<const SealedReferenceTable>> FromFd(wire::UniqueFd fd,
+                                                                            uint64_t size_bytes);
+
+  int fd() const { return fd_.get(); }
+  uint64_t size_bytes() const { return mapping_.size_bytes(); }
+  const wire::ReferenceTable& view() const { return view_; }
+
+ private:
+  SealedReferenceTable(wire::UniqueFd fd, wire::Mapping mapping, wire::ReferenceTable view)
+      : fd_(std::move(fd)), mapping_(std::move(mapping)), view_(view) {}
+
+  wire::UniqueFd fd_;
+  wire::Mapping mapping_;
+  wire::ReferenceTable view_;
+};
+
+// Bytes of a tensor's sample; all zero: it was not looked at (checkpoint/samples.h).
+using Sample = std::array<std::byte, 16>;
+
 // Immutable after it is made.
 struct LoadPlan {
   std::string format;  // `safetensors`
@@ -57,6 +84,8 @@ struct LoadPlan {
       segment_sizes;              // multiples of wire::kSegmentUnitBytes; the unused tail is zero
   std::vector<CopyRange> ranges;  // sorted by file, then file offset; disjoint in the segments
   std::shared_ptr<const SealedTable> table;
+  std::shared_ptr<const SealedReferenceTable> reference_table;  // null: empty
+  std::vector<Sample> samples;  // in table order; empty: nothing was looked at
 
   uint64_t resident_bytes() const;  // sum of segment_sizes
 };

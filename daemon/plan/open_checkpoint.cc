@@ -24,6 +24,7 @@ std::string OpenCheckpoint::Key() const {
     absl::StrAppend(&key, file.path.size(), ":", file.path, ":", id.device, ":", id.inode);
     absl::StrAppend(&key, ":", id.size_bytes, ":", id.mtime_ns, ":", id.ctime_ns, "\n");
   }
+  absl::StrAppend(&key, config.Key());
   return key;
 }
 

@@ -4,10 +4,12 @@
 
 #include <sys/stat.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "plan/load_config.h"
 #include "wire/unique_fd.h"
 
 namespace modeld::plan {
@@ -26,19 +28,28 @@ struct FileIdentity {
 
 FileIdentity IdentityOf(const struct stat& status);
 
+// Most files of a checkpoint: with what a parser writes to they must fit into one message.
+inline constexpr size_t kMaxFiles = 248;
+
 struct OpenFile {
   std::string path;   // real path: for messages, never opened again
   wire::UniqueFd fd;  // O_RDONLY, CLOEXEC
   FileIdentity identity;
+  // As the reference calls it: its own name, or its path within the directory that the reference
+  // names. Its ending counts, where `path` may be the hash that a cache knows it by.
+  std::string name;
+  // Goes with the weights and is none: a configuration, a tokenizer.
+  bool companion = false;
 };
 
 // Immutable after it is made, so shared freely between threads; the last owner closes the files.
 struct OpenCheckpoint {
-  std::string reference;  // as the caller said it
-  std::vector<OpenFile> files;
+  std::string reference;        // as the caller said it
+  std::vector<OpenFile> files;  // weights, then companions
+  LoadConfig config;            // what of them is wanted
 
-  // The stat identity of the file set as text: equal keys are equal content as far as the file
-  // system tells.
+  // The stat identity of the file set and the configuration as text: equal keys are equal content
+  // as far as the file system tells.
   std::string Key() const;
 };
 

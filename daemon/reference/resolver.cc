@@ -81,8 +81,10 @@ std::optional<absl::StatusOr<plan::OpenFile>> Attempt(Roots& roots, const Subjec
   if (opened_status.st_size == 0) return EmptyFile(subject, *real_path);
   // Readers are to block as for any file: io_uring takes O_NONBLOCK at its word.
   if (::fcntl(opened.get(), F_SETFL, 0) != 0) return ReadFailed(subject, *real_path, errno);
-  return plan::OpenFile{
-      .path = *real_path, .fd = std::move(opened), .identity = plan::IdentityOf(opened_status)};
+  return plan::OpenFile{.path = *real_path,
+                        .fd = std::move(opened),
+                        .identity = plan::IdentityOf(opened_status),
+                        .name = subject.path.substr(subject.path.rfind('/') + 1)};
 }
 
 absl::StatusOr<plan::OpenFile> OpenChecked(Roots& roots, const Subject& subject) {

@@ -18,7 +18,8 @@ struct InspectResult {
   std::shared_ptr<const plan::OpenCheckpoint> checkpoint;
   std::string format;
   std::shared_ptr<const plan::SealedTable> source_table;  // region i is file i of the checkpoint
-  uint64_t resident_bytes = 0;                            // that it would occupy on the host
+  std::shared_ptr<const plan::SealedReferenceTable> reference_table;
+  uint64_t resident_bytes = 0;  // that it would occupy on the host
 };
 
 // Finds a checkpoint and reads its header; loads nothing. May block. Thread-safe. Refuses as

@@ -27,9 +27,17 @@ void Fill(const InspectResult& from, v1::Checkpoint& to) {
   to.set_tensor_bytes(table.tensor_bytes());
   to.set_tensor_count(table.size());
   to.set_resident_bytes(from.resident_bytes);
-  for (size_t i = 0; i < table.metadata_count(); ++i) {
-    const auto [key, value] = table.metadata(i);
+  if (from.reference_table == nullptr) return;
+  const wire::ReferenceTable& reference = from.reference_table->view();
+  for (size_t i = 0; i < reference.metadata_count(); ++i) {
+    const auto [key, value] = reference.metadata(i);
     (*to.mutable_metadata())[wire::ToUtf8(key)] = wire::ToUtf8(value);
+  }
+  for (size_t i = 0; i < reference.file_count(); ++i) {
+    const wire::ReferenceFile file = reference.file(i);
+    v1::SmallFile& small = *to.add_small_files();
+    small.set_name(wire::ToUtf8(file.name));
+    small.set_size_bytes(file.bytes.size());
   }
 }
 

@@ -29,7 +29,11 @@ absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Catalog::Plan(
     const plan::OpenCheckpoint& checkpoint, const std::string& device) {
   const auto parsed = parser_.Parse(checkpoint);
   if (!parsed.ok()) return parsed.status();
-  return plan::MakeLayout(parsed->source->view(), parsed->format, PlaceOn(device));
+  auto plan = plan::MakeLayout(parsed->source->view(), parsed->format, PlaceOn(device));
+  if (!plan.ok()) return plan.status();
+  plan->reference_table = parsed->reference_table;
+  plan->samples = parsed->samples;
+  return std::make_shared<const plan::LoadPlan>(*std::move(plan));
 }
 
 absl::StatusOr<residency::HostSource> Catalog::PlanFromHost(
@@ -50,7 +54,8 @@ absl::StatusOr<residency::HostSource> Catalog::PlanFromHost(
     }
     file.identity = plan::IdentityOf(status);
   }
-  return residency::HostSource{std::move(checkpoint), *std::move(plan)};
+  return residency::HostSource{std::move(checkpoint),
+                               std::make_shared<const plan::LoadPlan>(*std::move(plan))};
 }
 
 absl::StatusOr<Inspection> Catalog::Inspect(const plan::OpenCheckpoint& checkpoint) {
@@ -60,7 +65,8 @@ absl::StatusOr<Inspection> Catalog::Inspect(const plan::OpenCheckpoint& checkpoi
   if (!plan.ok()) return plan.status();
   return Inspection{.format = std::move(parsed->format),
                     .source = std::move(parsed->source),
-                    .resident_bytes = (*plan)->resident_bytes()};
+                    .reference_table = std::move(parsed->reference_table),
+                    .resident_bytes = plan->resident_bytes()};
 }
 
 }  // namespace modeld::supervisor

@@ -17,7 +17,8 @@ namespace modeld::supervisor {
 struct Inspection {
   std::string format;
   std::shared_ptr<const plan::SealedTable> source;  // region i is file i, offsets are file offsets
-  uint64_t resident_bytes = 0;                      // of its segments on the host
+  std::shared_ptr<const plan::SealedReferenceTable> reference_table;
+  uint64_t resident_bytes = 0;  // of its segments on the host
 };
 
 // Thread-safe.

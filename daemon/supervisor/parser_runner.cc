@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
+#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -44,7 +45,15 @@ v1::ParseRequest MakeRequest(const plan::OpenCheckpoint& checkpoint) {
     source.set_inode(file.identity.inode);
     source.set_mtime_ns(file.identity.mtime_ns);
     source.set_ctime_ns(file.identity.ctime_ns);
+    source.set_name(wire::ToUtf8(file.name));
+    source.set_companion(file.companion);
   }
+  const plan::LoadConfig& config = checkpoint.config;
+  v1::LoadConfig& wanted = *request.mutable_config();
+  if (config.cast) wanted.set_cast(std::string(wire::DTypeName(*config.cast)));
+  wanted.mutable_include()->Add(config.include.begin(), config.include.end());
+  wanted.mutable_exclude()->Add(config.exclude.begin(), config.exclude.end());
+  wanted.set_key_prefix(config.key_prefix);
   return request;
 }
 
@@ -89,35 +98,87 @@ absl::StatusOr<wire::Frame> AwaitReply(const plan::OpenCheckpoint& checkpoint,
   }
 }
 
-absl::StatusOr<ParsedCheckpoint> CheckTable(const plan::OpenCheckpoint& checkpoint,
-                                            const v1::ParseReply& reply, wire::UniqueFd table) {
+// What the parser writes to.
+struct Outputs {
+  wire::UniqueFd table;
+  wire::UniqueFd reference_table;
+  wire::UniqueFd samples;
+};
+
+absl::StatusOr<Outputs> MakeOutputs(const plan::OpenCheckpoint& checkpoint) {
+  Outputs outputs;
+  for (auto [fd, name] : {std::pair(&outputs.table, "modeld-source-table"),
+                          std::pair(&outputs.reference_table, "modeld-reference"),
+                          std::pair(&outputs.samples, "modeld-samples")}) {
+    *fd = wire::UniqueFd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
+    if (!fd->valid()) {
+      return Error(wire::Reason::kInternal, checkpoint,
+                   absl::StrCat("memfd_create: ", wire::ErrnoText(errno)),
+                   "raise the daemon's limit of open files");
+    }
+  }
+  return outputs;
+}
+
+absl::Status Misbehaved(const plan::OpenCheckpoint& checkpoint, const std::string& what) {
+  return Error(wire::Reason::kInternal, checkpoint, what,
+               "report it: a parser should never do this");
+}
+
+// Its table does not hold: said as what it says of the file.
+absl::Status NotValid(const plan::OpenCheckpoint& checkpoint, const absl::Status& why) {
+  wire::ErrorInfo info = wire::GetErrorInfo(why);
+  info.metadata["file"] = Name(checkpoint);
+  return wire::MakeError(wire::Reason::kCheckpointMalformed,
+                         absl::StrCat(Name(checkpoint), ": ", std::string(why.message())),
+                         std::move(info.metadata),
+                         "the file is damaged or incomplete: download or write it again");
+}
+
+absl::StatusOr<std::vector<plan::Sample>> ReadSamples(const plan::OpenCheckpoint& checkpoint,
+                                                      int fd, uint64_t size_bytes, size_t count) {
+  if (size_bytes != count * sizeof(plan::Sample) || !wire::CheckSealed(fd, size_bytes).ok()) {
+    return Misbehaved(checkpoint, "the parser's samples are not those of its table");
+  }
+  std::vector<plan::Sample> samples(count);
+  if (count == 0) return samples;
+  auto mapping = wire::MapReadOnly(fd, size_bytes);
+  if (!mapping.ok()) return mapping.status();
+  std::memcpy(samples.data(), mapping->data(), size_bytes);
+  return samples;
+}
+
+absl::StatusOr<ParsedCheckpoint> CheckOutputs(const plan::OpenCheckpoint& checkpoint,
+                                              const v1::ParseReply& reply, Outputs outputs) {
   // First of all: after this nobody can change what is checked next.
-  if (auto status = wire::SealMemfd(table.get()); !status.ok()) {
-    return Error(
-        wire::Reason::kInternal, checkpoint,
-        absl::StrCat("the parser's table cannot be sealed: ", std::string(status.message())),
-        "report it: a parser should never do this");
+  for (const int fd : {outputs.table.get(), outputs.reference_table.get(), outputs.samples.get()}) {
+    if (auto status = wire::SealMemfd(fd); !status.ok()) {
+      return Misbehaved(checkpoint, absl::StrCat("what the parser wrote cannot be sealed: ",
+                                                 std::string(status.message())));
+    }
   }
   std::vector<uint64_t> file_sizes;
   for (const plan::OpenFile& file : checkpoint.files) {
     file_sizes.push_back(file.identity.size_bytes);
   }
-  auto source = plan::SealedTable::FromFd(std::move(table), reply.table_size_bytes(),
+  ParsedCheckpoint parsed;
+  parsed.format = reply.format();
+  auto source = plan::SealedTable::FromFd(std::move(outputs.table), reply.table_size_bytes(),
                                           {.region_sizes = file_sizes});
-  if (!source.ok()) {
-    wire::ErrorInfo info = wire::GetErrorInfo(source.status());
-    info.metadata["file"] = Name(checkpoint);
-    return wire::MakeError(
-        wire::Reason::kCheckpointMalformed,
-        absl::StrCat(Name(checkpoint), ": ", std::string(source.status().message())),
-        std::move(info.metadata), "the file is damaged or incomplete: download or write it again");
+  if (!source.ok()) return NotValid(checkpoint, source.status());
+  parsed.source = *std::move(source);
+  if (parsed.source->view().region_count() != file_sizes.size()) {
+    return Misbehaved(checkpoint, "the parser's table speaks of other files than it was given");
   }
-  if ((*source)->view().region_count() != file_sizes.size()) {
-    return Error(wire::Reason::kInternal, checkpoint,
-                 "the parser's table speaks of other files than it was given",
-                 "report it: a parser should never do this");
-  }
-  return ParsedCheckpoint{.format = reply.format(), .source = *std::move(source)};
+  auto reference_table = plan::SealedReferenceTable::FromFd(std::move(outputs.reference_table),
+                                                            reply.reference_table_size_bytes());
+  if (!reference_table.ok()) return NotValid(checkpoint, reference_table.status());
+  parsed.reference_table = *std::move(reference_table);
+  auto samples = ReadSamples(checkpoint, outputs.samples.get(), reply.samples_size_bytes(),
+                             parsed.source->view().size());
+  if (!samples.ok()) return samples.status();
+  parsed.samples = *std::move(samples);
+  return parsed;
 }
 
 }  // namespace
@@ -127,18 +188,14 @@ absl::StatusOr<ParsedCheckpoint> ParserRunner::Parse(const plan::OpenCheckpoint&
   if (checkpoint.files.empty()) {
     return wire::MakeError(wire::Reason::kInternal, "a checkpoint without files");
   }
-  if (checkpoint.files.size() >= wire::kMaxFdsPerFrame) {
+  if (checkpoint.files.size() > plan::kMaxFiles) {
     return Error(wire::Reason::kFormatUnsupported, checkpoint,
                  absl::StrCat("the checkpoint has ", checkpoint.files.size(), " files, more than ",
-                              wire::kMaxFdsPerFrame - 1),
+                              plan::kMaxFiles),
                  "write it in fewer, larger files");
   }
-  wire::UniqueFd table(memfd_create("modeld-source-table", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!table.valid()) {
-    return Error(wire::Reason::kInternal, checkpoint,
-                 absl::StrCat("memfd_create: ", wire::ErrnoText(errno)),
-                 "raise the daemon's limit of open files");
-  }
+  auto outputs = MakeOutputs(checkpoint);
+  if (!outputs.ok()) return outputs.status();
   auto pair = wire::UnixPair();
   if (!pair.ok()) return pair.status();
   auto& [ours, theirs] = *pair;
@@ -159,7 +216,8 @@ absl::StatusOr<ParsedCheckpoint> ParserRunner::Parse(const plan::OpenCheckpoint&
   wire::FramedSocket connection(std::move(ours), kMaxReplyBytes);
   std::vector<int> fds;
   for (const plan::OpenFile& file : checkpoint.files) fds.push_back(file.fd.get());
-  fds.push_back(table.get());
+  fds.insert(fds.end(),
+             {outputs->table.get(), outputs->reference_table.get(), outputs->samples.get()});
   // A failure to send shows in what can be received; a request fits into the socket's buffer, so
   // this never waits.
   const auto sent = connection.TrySend(MakeRequest(checkpoint).SerializeAsString(), fds);
@@ -188,7 +246,7 @@ absl::StatusOr<ParsedCheckpoint> ParserRunner::Parse(const plan::OpenCheckpoint&
     return wire::StatusFromParts(reply.failure().code(), reply.failure().message(),
                                  reply.failure().detail().SerializeAsString());
   }
-  return CheckTable(checkpoint, reply, std::move(table));
+  return CheckOutputs(checkpoint, reply, *std::move(outputs));
 }
 
 std::optional<ParserSandbox> ParserRunner::last_sandbox() const {

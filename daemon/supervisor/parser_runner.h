@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
@@ -21,6 +22,8 @@ struct ParsedCheckpoint {
   std::string format;  // `safetensors`
   // Region i is file i, offsets are file offsets. No tensor reaches past the end of its file.
   std::shared_ptr<const plan::SealedTable> source;
+  std::shared_ptr<const plan::SealedReferenceTable> reference_table;
+  std::vector<plan::Sample> samples;  // in table order
 };
 
 // What the parser said it had put in force before it read anything.

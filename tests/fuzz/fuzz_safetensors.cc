@@ -54,7 +54,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     Fail("memfd");
   }
   const modeld::checkpoint::InputFile files[] = {
-      {.path = "f.safetensors", .fd = fd, .size_bytes = file.size()}};
+      {.path = "f.safetensors", .name = "f.safetensors", .fd = fd, .size_bytes = file.size()}};
   const auto parsed = modeld::checkpoint::ParseCheckpoint(files);
   if (!parsed.ok()) {
     CheckRefusal(parsed.status(), file.size());

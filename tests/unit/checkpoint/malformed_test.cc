@@ -18,7 +18,8 @@ namespace {
 
 absl::Status ParseError(const std::string& path, uint64_t size_bytes) {
   const wire::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const InputFile files[] = {{.path = path, .fd = fd.get(), .size_bytes = size_bytes}};
+  const InputFile files[] = {
+      {.path = path, .name = path, .fd = fd.get(), .size_bytes = size_bytes}};
   return ParseCheckpoint(files).status();
 }
 

@@ -30,8 +30,10 @@ namespace {
 using std::chrono::steady_clock;
 
 plan::OpenFile Open(const std::string& path) {
-  plan::OpenFile file{
-      .path = path, .fd = wire::UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC)), .identity = {}};
+  plan::OpenFile file{.path = path,
+                      .fd = wire::UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC)),
+                      .identity = {},
+                      .name = path};
   struct stat now = {};
   if (fstat(file.fd.get(), &now) != 0) std::abort();
   const auto nanoseconds = [](const timespec& time) {

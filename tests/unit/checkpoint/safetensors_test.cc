@@ -15,6 +15,7 @@
 #include "support/checkpoint_writer.h"
 #include "support/temp_dir.h"
 #include "wire/error.h"
+#include "wire/reference_table.h"
 #include "wire/tensor_table.h"
 #include "wire/unique_fd.h"
 
@@ -34,7 +35,8 @@ class SourceTable {
                              std::istreambuf_iterator<char>());
       sizes.push_back(contents_.back().size());
       fds.emplace_back(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-      files.push_back({.path = path, .fd = fds.back().get(), .size_bytes = sizes.back()});
+      files.push_back(
+          {.path = path, .name = path, .fd = fds.back().get(), .size_bytes = sizes.back()});
     }
     auto parsed = ParseCheckpoint(files);
     if (!parsed.ok()) {
@@ -43,6 +45,8 @@ class SourceTable {
     }
     format_ = parsed->format;
     bytes_ = std::move(parsed->table);
+    reference_bytes_ = std::move(parsed->reference_table);
+    reference_ = wire::ReferenceTable::Validate(std::as_bytes(std::span(reference_bytes_))).value();
     const auto view =
         wire::TableView::Validate(std::as_bytes(std::span(bytes_)), {.region_sizes = sizes});
     status_ = view.status();
@@ -52,6 +56,7 @@ class SourceTable {
   const absl::Status& status() const { return status_; }
   const std::string& format() const { return format_; }
   const wire::TableView& view() const { return view_; }
+  const wire::ReferenceTable& reference() const { return reference_; }
   std::string BytesOf(const wire::TensorEntry& entry) const {
     return contents_[entry.region].substr(entry.offset, entry.size_bytes);
   }
@@ -59,6 +64,8 @@ class SourceTable {
  private:
   absl::Status status_;
   std::string format_;
+  std::string reference_bytes_;
+  wire::ReferenceTable reference_;
   std::vector<std::string> contents_;
   std::string bytes_;
   wire::TableView view_;
@@ -85,8 +92,8 @@ TEST(Safetensors, EveryTensorHasItsBytes) {
       EXPECT_EQ(std::vector(entry.shape.begin(), entry.shape.end()), spec.tensors[i].shape);
       EXPECT_EQ(table.BytesOf(entry), test::TensorBytes(spec, i)) << entry.name;
     }
-    ASSERT_EQ(table.view().metadata_count(), 2u);
-    EXPECT_EQ(table.view().metadata(1).second, spec.metadata["note"]);
+    ASSERT_EQ(table.reference().metadata_count(), 2u);
+    EXPECT_EQ(table.reference().metadata(1).second, spec.metadata["note"]);
   }
 }
 
@@ -210,7 +217,7 @@ TEST(Safetensors, SeveralFilesAreOneCheckpoint) {
   ASSERT_TRUE(table.status().ok()) << table.status();
   EXPECT_EQ(table.view().entry(0).region, 0u);
   EXPECT_EQ(table.view().entry(1).region, 1u);
-  EXPECT_EQ(table.view().metadata_count(), 1u);
+  EXPECT_EQ(table.reference().metadata_count(), 1u);
 
   const SourceTable twice({shard("0", "a"), shard("1", "a")});
   const wire::ErrorInfo info = wire::GetErrorInfo(twice.status());
@@ -236,7 +243,8 @@ TEST(Safetensors, AHundredThousandTensorsAreReadInAFractionOfASecond) {
   const std::string bytes = test::SafetensorsFile(HeaderOfMany(100'000, 4), 400'000);
   const std::string path = dir.Write("many.safetensors", bytes);
   const wire::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  const InputFile files[] = {{.path = path, .fd = fd.get(), .size_bytes = bytes.size()}};
+  const InputFile files[] = {
+      {.path = path, .name = path, .fd = fd.get(), .size_bytes = bytes.size()}};
   const auto start = std::chrono::steady_clock::now();
   const auto parsed = ParseCheckpoint(files);
   const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;

@@ -13,7 +13,8 @@ namespace {
 OpenCheckpoint Checkpoint(std::vector<std::pair<std::string, FileIdentity>> files) {
   OpenCheckpoint checkpoint;
   for (auto& [path, identity] : files) {
-    checkpoint.files.push_back({.path = path, .fd = wire::UniqueFd(), .identity = identity});
+    checkpoint.files.push_back(
+        {.path = path, .fd = wire::UniqueFd(), .identity = identity, .name = path});
   }
   return checkpoint;
 }
