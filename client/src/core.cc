@@ -38,8 +38,14 @@ absl::Status CheckSpec(const ModelSpec& spec, const std::string& scope) {
   for (const auto& [text, field] :
        {std::pair(&spec.reference, "reference"), std::pair(&spec.device, "device"),
         std::pair(&spec.instance, "instance"), std::pair(&spec.peer, "peer"),
-        std::pair(&scope, "scope")}) {
+        std::pair(&spec.config.cast, "cast"), std::pair(&spec.config.key_prefix, "key_prefix"),
+        std::pair(&spec.expected_digest, "expected_digest"), std::pair(&scope, "scope")}) {
     if (absl::Status status = CheckText(*text, field); !status.ok()) return status;
+  }
+  for (const auto* globs : {&spec.config.include, &spec.config.exclude}) {
+    for (const std::string& glob : *globs) {
+      if (absl::Status status = CheckText(glob, "glob"); !status.ok()) return status;
+    }
   }
   if (spec.reference.empty()) {
     return wire::MakeError(wire::Reason::kFieldInvalid, "the reference is empty",

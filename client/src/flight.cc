@@ -24,6 +24,15 @@ v1::ModelSpec ToProto(const ModelSpec& spec) {
   result.set_instance(spec.instance);
   result.set_private_copy(spec.private_copy);
   result.set_keep_host(spec.keep_host);
+  const LoadConfig& config = spec.config;
+  if (config != LoadConfig{}) {
+    v1::LoadConfig& wanted = *result.mutable_load_config();
+    wanted.set_cast(config.cast);
+    wanted.mutable_include()->Add(config.include.begin(), config.include.end());
+    wanted.mutable_exclude()->Add(config.exclude.begin(), config.exclude.end());
+    wanted.set_key_prefix(config.key_prefix);
+  }
+  result.set_expected_digest(spec.expected_digest);
   return result;
 }
 

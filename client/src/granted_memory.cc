@@ -23,7 +23,9 @@ absl::StatusOr<GrantedMemory> GrantedMemory::From(const v1::Granted& granted,
     return ProtocolViolation(
         wire::StrCat("a lease on ", granted.device(), " where ", device, " was asked for"));
   }
-  GrantedMemory memory{.table_size_bytes = granted.table_size_bytes(), .segments = {}};
+  GrantedMemory memory{.table_size_bytes = granted.table_size_bytes(),
+                       .reference_table_size_bytes = granted.reference_table_size_bytes(),
+                       .segments = {}};
   for (const v1::Segment& segment : granted.segments()) {
     if (!IsKnown(segment.kind())) {
       return wire::MakeError(wire::Reason::kFormatUnsupported,
@@ -43,7 +45,7 @@ absl::StatusOr<GrantedMemory> GrantedMemory::From(const v1::Granted& granted,
 }
 
 size_t GrantedMemory::descriptor_count() const {
-  size_t count = 1;
+  size_t count = reference_table_size_bytes > 0 ? 2 : 1;
   for (const wire::SegmentInfo& segment : segments) count += segment.descriptor_count();
   return count;
 }

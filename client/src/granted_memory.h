@@ -18,10 +18,12 @@ struct GrantedMemory {
   // on any other is refused. PROTOCOL_VIOLATION, kFormatUnsupported.
   static absl::StatusOr<GrantedMemory> From(const v1::Granted& granted, const std::string& device);
 
-  // Of the tensor table and of the segments, in this order.
+  // Of the tensor table, of the reference table if there is one, and of the segments, in this
+  // order.
   size_t descriptor_count() const;
 
   uint64_t table_size_bytes = 0;
+  uint64_t reference_table_size_bytes = 0;  // 0: there is none
   std::vector<wire::SegmentInfo> segments;  // all on `device`
 };
 

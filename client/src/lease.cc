@@ -34,6 +34,7 @@ Progress FromProto(const v1::Progress& progress) {
                      .bytes_total = progress.bytes_total()};
   if (progress.phase() == v1::Progress::WAITING) result.phase = Progress::Phase::kWaiting;
   if (progress.phase() == v1::Progress::LOADING) result.phase = Progress::Phase::kLoading;
+  if (progress.phase() == v1::Progress::IDENTIFYING) result.phase = Progress::Phase::kIdentifying;
   return result;
 }
 
@@ -124,6 +125,8 @@ std::string Lease::DescribeWait() {
   switch (progress.phase) {
     case Progress::Phase::kPlanning:
       return "modeld is reading its header";
+    case Progress::Phase::kIdentifying:
+      return "modeld is comparing it with what is resident";
     case Progress::Phase::kWaiting:
       return wire::StrCat("it waits for room: ", progress.bytes_total, " bytes are needed, ",
                           progress.bytes_done, " are free");

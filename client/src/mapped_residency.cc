@@ -44,7 +44,13 @@ absl::StatusOr<MappedResidency> MappedResidency::Map(const GrantedMemory& grante
   result.table_bytes_ = *std::move(table);
 
   // Before the memory is mapped, which on a GPU may take a context.
-  const std::span<const wire::UniqueFd> segment_fds = std::span(fds).subspan(1);
+  const bool has_reference_table = granted.reference_table_size_bytes > 0;
+  if (has_reference_table) {
+    status = result.MapReferenceTable(fds[1], granted.reference_table_size_bytes);
+    if (!status.ok()) return status;
+  }
+  const std::span<const wire::UniqueFd> segment_fds =
+      std::span(fds).subspan(has_reference_table ? 2 : 1);
   DescriptorWalk walk(segment_fds);
   std::vector<uint64_t> sizes;
   for (const wire::SegmentInfo& segment : granted.segments) {
@@ -66,6 +72,19 @@ absl::StatusOr<MappedResidency> MappedResidency::Map(const GrantedMemory& grante
                            : result.MapOnGpu(granted, segment_fds, device, peer);
   if (!status.ok()) return status;
   return result;
+}
+
+absl::Status MappedResidency::MapReferenceTable(const wire::UniqueFd& fd, uint64_t size_bytes) {
+  if (auto status = wire::CheckSealed(fd.get(), size_bytes); !status.ok()) {
+    return Violation("the reference table", status);
+  }
+  auto mapping = wire::MapReadOnly(fd.get(), size_bytes);
+  if (!mapping.ok()) return mapping.status();
+  reference_table_bytes_ = *std::move(mapping);
+  auto table = wire::ReferenceTable::Validate(reference_table_bytes_.bytes());
+  if (!table.ok()) return Violation("the reference table", table.status());
+  reference_table_ = *table;
+  return absl::OkStatus();
 }
 
 absl::Status MappedResidency::MapOnHost(const GrantedMemory& granted,

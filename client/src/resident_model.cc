@@ -60,10 +60,12 @@ TensorView ResidentModel::operator[](std::size_t index) const {
 
 std::size_t ResidentModel::size() const { return memory_->table().size(); }
 
-std::size_t ResidentModel::metadata_size() const { return memory_->table().metadata_count(); }
+std::size_t ResidentModel::metadata_size() const {
+  return memory_->reference_table().metadata_count();
+}
 
 std::pair<std::string_view, std::string_view> ResidentModel::metadata(std::size_t index) const {
-  return memory_->table().metadata(index);
+  return memory_->reference_table().metadata(index);
 }
 
 std::optional<std::string_view> ResidentModel::metadata(std::string_view key) const {
@@ -72,6 +74,19 @@ std::optional<std::string_view> ResidentModel::metadata(std::string_view key) co
     if (entry.first == key) return entry.second;
   }
   return std::nullopt;
+}
+
+std::size_t ResidentModel::file_count() const { return memory_->reference_table().file_count(); }
+
+FileView ResidentModel::file(std::size_t index) const {
+  const wire::ReferenceFile file = memory_->reference_table().file(index);
+  return {.name = file.name, .bytes = file.bytes};
+}
+
+std::optional<FileView> ResidentModel::file(std::string_view name) const {
+  const auto file = memory_->reference_table().find_file(name);
+  if (!file) return std::nullopt;
+  return FileView{.name = file->name, .bytes = file->bytes};
 }
 
 Model::State ResidentModel::state() const { return forked() ? State::kForked : lease_->state(); }

@@ -30,6 +30,9 @@ class ResidentModel final : public Model {
   std::size_t metadata_size() const override;
   std::pair<std::string_view, std::string_view> metadata(std::size_t index) const override;
   std::optional<std::string_view> metadata(std::string_view key) const override;
+  std::size_t file_count() const override;
+  FileView file(std::size_t index) const override;
+  std::optional<FileView> file(std::string_view name) const override;
   const std::string& reference() const override { return spec_.reference; }
   const std::string& residency_id() const override { return residency_id_; }
   const std::string& device() const override { return spec_.device; }

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "memory/planned_bytes.h"
 #include "wire/error.h"
 
 namespace modeld::agent {
@@ -35,8 +36,16 @@ uint64_t RangeBytes(const LoadOrder& order) {
 
 uint64_t SegmentBytes(const Residency& residency) {
   uint64_t bytes = 0;
-  for (const memory::ExportedSegment& segment : residency.segments)
-    bytes += segment.info.size_bytes;
+  for (const auto& segment : residency.segments) bytes += segment->exported.info.size_bytes;
+  return bytes;
+}
+
+// Of the segments that nobody else uses.
+uint64_t OwnBytes(const Residency& residency) {
+  uint64_t bytes = 0;
+  for (const auto& segment : residency.segments) {
+    if (segment.use_count() == 1) bytes += segment->exported.info.size_bytes;
+  }
   return bytes;
 }
 
@@ -119,6 +128,10 @@ void Agent::Dispatch(const v1::AgentRequest& request, Frames fds) {
       return Release(request.release().residency_id());
     case v1::AgentRequest::kAdopt:
       return Adopt(request.adopt(), std::move(fds));
+    case v1::AgentRequest::kIdentify:
+      return Identify(request.identify().load(), std::move(fds));
+    case v1::AgentRequest::kUpdateRecord:
+      return Update(request.update_record(), std::move(fds));
     case v1::AgentRequest::REQUEST_NOT_SET:
       return;
   }
@@ -137,14 +150,25 @@ void Agent::Hello() {
   welcome->set_export_note(options_.export_note);
   greeted_ = true;
   Say(std::move(out));
-  for (const auto& [id, held] : held_) Say(MakeInventoryItem(held.residency, held.digests));
+  for (const auto& [id, held] : held_) Say(MakeInventoryItem(held));
   Say(MakeInventoryEnd());
   spdlog::info("msg=\"modeld connected\" residencies={}", held_.size());
 }
 
-void Agent::Load(const v1::LoadRequest& request, Frames fds) {
+std::shared_ptr<const HeldSegment> Agent::FindSegment(const std::string& id) const {
+  for (const auto& [residency_id, held] : held_) {
+    for (const auto& segment : held.residency->segments) {
+      if (segment->id == id) return segment;
+    }
+  }
+  return nullptr;
+}
+
+absl::StatusOr<std::shared_ptr<Agent::Loading>> Agent::Accept(const v1::LoadRequest& request,
+                                                              Frames fds) {
   const std::string& id = request.residency_id();
-  auto order = ParseLoad(request, std::move(fds));
+  auto order = ParseLoad(request, std::move(fds),
+                         [this](const std::string& segment) { return FindSegment(segment); });
   if (order.ok() && (held_.contains(id) || loading_.contains(id))) {
     order = absl::InvalidArgumentError(absl::StrCat("residency ", id, " is there already"));
   }
@@ -156,14 +180,67 @@ void Agent::Load(const v1::LoadRequest& request, Frames fds) {
   if (!order.ok()) {
     spdlog::error("msg=\"load refused\" residency={} error=\"{}\"", id,
                   std::string(order.status().message()));
-    return Say(MakeFailed(id, order.status()));
+    return order.status();
   }
   auto loading = std::make_shared<Loading>();
   loading->order = *std::move(order);
   loading->channel = channel_;
   loading_[id] = loading;
+  return loading;
+}
+
+void Agent::Load(const v1::LoadRequest& request, Frames fds) {
+  auto loading = Accept(request, std::move(fds));
+  if (!loading.ok()) return Say(MakeFailed(request.residency_id(), loading.status()));
   digester_.LoadBegan();
-  loaders_.Post([this, loading = std::move(loading)] { RunLoad(loading); });
+  loaders_.Post([this, loading = *std::move(loading)] { RunLoad(loading); });
+}
+
+void Agent::Identify(const v1::LoadRequest& request, Frames fds) {
+  auto loading = Accept(request, std::move(fds));
+  if (!loading.ok()) return Say(MakeIdentified(request.residency_id(), loading.status()));
+  loaders_.Post([this, loading = *std::move(loading)] { RunIdentify(loading); });
+}
+
+void Agent::RunIdentify(const std::shared_ptr<Loading>& loading) {
+  const LoadOrder& order = loading->order;
+  const auto keep_going = [loading] { return !loading->cancelled; };
+  absl::StatusOr<std::shared_ptr<const Digests>> digests = absl::CancelledError("cancelled");
+  auto files = memory::PlannedBytes::Open(order.files, order.ranges);
+  if (files.ok()) {
+    const wire::TableView& table = order.table->view();
+    auto tensors = wire::TensorDigests(
+        table,
+        [&](uint32_t segment, uint64_t offset, uint64_t size_bytes) {
+          return (*files)->Read(segment, offset, size_bytes);
+        },
+        keep_going);
+    absl::Status status = tensors.status();
+    if (status.ok()) status = (*files)->CheckUnchanged();
+    digests = status.ok() ? SealDigests(table, *tensors)
+                          : absl::StatusOr<std::shared_ptr<const Digests>>(status);
+  } else {
+    digests = files.status();
+  }
+  strand_.Post([this, loading, digests = std::move(digests)] { Identified(loading, digests); });
+}
+
+void Agent::Identified(const std::shared_ptr<Loading>& loading,
+                       const absl::StatusOr<std::shared_ptr<const Digests>>& digests) {
+  loading_.erase(loading->order.id);
+  if (channel_ == loading->channel) Say(MakeIdentified(loading->order.id, digests));
+}
+
+void Agent::Update(const v1::UpdateRecord& request, Frames fds) {
+  const auto held = held_.find(request.residency_id());
+  if (held == held_.end()) return;
+  auto record = ParseRecord(request.record(), fds);
+  if (record.ok()) {
+    held->second.record = *std::move(record);
+  } else {
+    spdlog::error("msg=\"record refused\" residency={} error=\"{}\"", request.residency_id(),
+                  std::string(record.status().message()));
+  }
 }
 
 void Agent::RunLoad(const std::shared_ptr<Loading>& loading) {
@@ -197,23 +274,29 @@ void Agent::Loaded(const std::shared_ptr<Loading>& loading,
   if (result.ok()) {
     auto made = std::make_shared<Residency>();
     made->id = id;
-    made->record = std::move(order.record);
     made->table = std::move(order.table);
-    made->segments = std::move(result->segments);
+    for (memory::ExportedSegment& segment : result->segments) {
+      made->segments.push_back(std::make_shared<HeldSegment>(
+          HeldSegment{SegmentId(id, made->segments.size()), std::move(segment)}));
+    }
+    made->segments.insert(made->segments.end(), order.borrowed.begin(), order.borrowed.end());
     residency = std::move(made);
-    spdlog::info(
-        "msg=\"loaded\" residency={} bytes={} mode={} seconds={:.3f} page_size={}", id,
-        SegmentBytes(*residency), result->stats.Mode(), result->stats.nanos / 1e9,
-        residency->segments.empty() ? 0 : residency->segments.front().info.page_size_bytes);
+    spdlog::info("msg=\"loaded\" residency={} bytes={} mode={} seconds={:.3f} page_size={}", id,
+                 SegmentBytes(*residency), result->stats.Mode(), result->stats.nanos / 1e9,
+                 residency->segments.empty()
+                     ? 0
+                     : residency->segments.front()->exported.info.page_size_bytes);
   } else {
     spdlog::info("msg=\"load failed\" residency={} error=\"{}\"", id,
                  std::string(result.status().message()));
   }
   // Whoever asked is gone: nobody would ever ask for it to be released.
-  if (channel_ != loading->channel) return Drop({std::move(residency), nullptr}, nullptr, id);
+  const size_t own = order.segment_sizes.size();
+  order.borrowed.clear();
+  if (channel_ != loading->channel) return Drop({std::move(residency), {}, {}}, nullptr, id);
   if (loading->release_after) {
     Say(MakeFailed(id, absl::CancelledError("the load was cancelled")));
-    return Drop({std::move(residency), nullptr}, channel_, id);
+    return Drop({std::move(residency), {}, {}}, channel_, id);
   }
   if (residency == nullptr) {
     Say(MakeFailed(id, result.status()));
@@ -225,8 +308,8 @@ void Agent::Loaded(const std::shared_ptr<Loading>& loading,
     }
     return;
   }
-  held_[id] = {residency, nullptr};
-  Say(MakeDone(residency, result->stats.Mode(), result->stats.nanos));
+  held_[id] = {residency, order.record, nullptr};
+  Say(MakeDone(residency, own, result->stats.Mode(), result->stats.nanos));
   if (order.digest) digester_.Add(std::move(residency));
 }
 
@@ -246,7 +329,8 @@ void Agent::Release(const std::string& id) {
 }
 
 void Agent::Adopt(const v1::AdoptResidency& request, Frames fds) {
-  auto adopted = ParseAdopt(request, std::move(fds), allocator_);
+  auto adopted = ParseAdopt(request, std::move(fds), allocator_,
+                            [this](const std::string& segment) { return FindSegment(segment); });
   if (!adopted.ok()) {
     spdlog::error("msg=\"adoption refused\" residency={} error=\"{}\"", request.residency_id(),
                   std::string(adopted.status().message()));
@@ -254,7 +338,7 @@ void Agent::Adopt(const v1::AdoptResidency& request, Frames fds) {
   }
   const std::string id = adopted->residency->id;
   if (loading_.contains(id)) return;
-  const auto [it, added] = held_.try_emplace(id, Held{adopted->residency, adopted->digests});
+  const auto [it, added] = held_.try_emplace(id, *adopted);
   if (!added) return;
   spdlog::info("msg=\"adopted\" residency={} bytes={}", id, SegmentBytes(*adopted->residency));
   if (adopted->digests == nullptr) digester_.Add(adopted->residency);
@@ -286,7 +370,7 @@ void Agent::Drop(Held held, std::shared_ptr<EventChannel> tell, const std::strin
 uint64_t Agent::GiveBack(Held held) {
   digester_.Forget(held.residency.get());
   const std::string id = held.residency->id;
-  const uint64_t bytes = SegmentBytes(*held.residency);
+  const uint64_t bytes = OwnBytes(*held.residency);
   const auto before = allocator_.FreeBytes();
   held = {};
   uint64_t unreturned = 0;

@@ -57,10 +57,6 @@ class Agent {
   absl::Status Handle(const std::shared_ptr<EventChannel>& channel, wire::Frame frame);
 
  private:
-  struct Held {
-    std::shared_ptr<const Residency> residency;
-    std::shared_ptr<const Digests> digests;
-  };
   // A load that is queued or runs.
   struct Loading {
     LoadOrder order;
@@ -74,6 +70,13 @@ class Agent {
   void Dispatch(const v1::AgentRequest& request, Frames fds);
   void Hello();
   void Load(const v1::LoadRequest& request, Frames fds);
+  void Identify(const v1::LoadRequest& request, Frames fds);
+  void Update(const v1::UpdateRecord& request, Frames fds);
+  std::shared_ptr<const HeldSegment> FindSegment(const std::string& id) const;
+  // What a request asks for, if it can be done.
+  absl::StatusOr<std::shared_ptr<Loading>> Accept(const v1::LoadRequest& request, Frames fds);
+  void Identified(const std::shared_ptr<Loading>& loading,
+                  const absl::StatusOr<std::shared_ptr<const Digests>>& digests);
   void Cancel(const std::string& id);
   void Release(const std::string& id);
   void Adopt(const v1::AdoptResidency& request, Frames fds);
@@ -90,6 +93,7 @@ class Agent {
 
   // On a loader thread:
   void RunLoad(const std::shared_ptr<Loading>& loading);
+  void RunIdentify(const std::shared_ptr<Loading>& loading);
 
   const Options options_;
   memory::SegmentAllocator& allocator_;

@@ -33,8 +33,8 @@ void BecomeIdle() {
 absl::StatusOr<std::shared_ptr<const Digests>> Compute(const Residency& residency,
                                                        const std::function<bool()>& keep_going) {
   std::vector<std::unique_ptr<memory::SegmentReader>> segments;
-  for (const memory::ExportedSegment& segment : residency.segments) {
-    auto reader = memory::SegmentReader::Open(segment);
+  for (const auto& segment : residency.segments) {
+    auto reader = memory::SegmentReader::Open(segment->exported);
     if (!reader.ok()) return reader.status();
     segments.push_back(*std::move(reader));
   }
@@ -46,17 +46,22 @@ absl::StatusOr<std::shared_ptr<const Digests>> Compute(const Residency& residenc
       },
       keep_going);
   if (!tensors.ok()) return tensors.status();
+  return SealDigests(table, *tensors);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Digests>> SealDigests(
+    const wire::TableView& table, const std::vector<wire::Digest>& tensors) {
   auto digests = std::make_shared<Digests>();
-  digests->weights = wire::WeightsDigest(table, *tensors);
-  const auto bytes = std::as_bytes(std::span(*tensors));
+  digests->weights = wire::WeightsDigest(table, tensors);
+  const auto bytes = std::as_bytes(std::span(tensors));
   auto fd = wire::MakeSealedMemfd("modeld-digests",
                                   {reinterpret_cast<const char*>(bytes.data()), bytes.size()});
   if (!fd.ok()) return fd.status();
   digests->table_fd = *std::move(fd);
   return digests;
 }
-
-}  // namespace
 
 Digester::Digester(OnDone on_done) : on_done_(std::move(on_done)), thread_([this] { Run(); }) {
   pthread_setname_np(thread_.native_handle(), "digest");

@@ -7,11 +7,17 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "absl/status/statusor.h"
 #include "agent/residency.h"
 #include "wire/mutex.h"
 
 namespace modeld::agent {
+
+// The digests of a table's tensors as they travel. RESOURCE_EXHAUSTED.
+absl::StatusOr<std::shared_ptr<const Digests>> SealDigests(
+    const wire::TableView& table, const std::vector<wire::Digest>& tensors);
 
 // One thread of idle priority (SCHED_IDLE, nice 19, idle I/O), one residency at a time, in the
 // order of Add. It rests while loads run, which need the memory's bandwidth. Thread-safe.

@@ -65,53 +65,101 @@ absl::StatusOr<std::shared_ptr<const plan::SealedTable>> ParseTable(
   return table;
 }
 
-void AddSegments(const Residency& residency, google::protobuf::RepeatedPtrField<v1::Segment>* out,
-                 std::vector<int>* fds) {
-  for (const memory::ExportedSegment& segment : residency.segments) {
-    wire::ToProto(segment.info, *out->Add());
-    for (const wire::UniqueFd& fd : segment.fds) fds->push_back(fd.get());
+void AddSegments(std::span<const std::shared_ptr<const HeldSegment>> segments,
+                 google::protobuf::RepeatedPtrField<v1::Segment>* out, std::vector<int>* fds) {
+  for (const auto& segment : segments) {
+    wire::ToProto(segment->exported.info, *out->Add());
+    for (const wire::UniqueFd& fd : segment->exported.fds) fds->push_back(fd.get());
   }
+}
+
+void FillFailure(const absl::Status& status, v1::Failure* failure) {
+  failure->set_code(status.raw_code());
+  failure->set_message(std::string(status.message()));
+  failure->mutable_detail()->ParseFromString(wire::SerializeDetail(status));
+}
+
+void FillDigest(const Digests& digests, std::string* message, std::vector<int>* fds) {
+  message->assign(reinterpret_cast<const char*>(digests.weights.data()), digests.weights.size());
+  fds->push_back(digests.table_fd.get());
 }
 
 }  // namespace
 
-absl::StatusOr<LoadOrder> ParseLoad(const v1::LoadRequest& request,
-                                    std::vector<wire::UniqueFd> fds) {
+std::string SegmentId(const std::string& residency_id, size_t index) {
+  return absl::StrCat(residency_id, "/", index);
+}
+
+absl::StatusOr<std::shared_ptr<const Record>> ParseRecord(const v1::Record& message,
+                                                          std::span<wire::UniqueFd> fds) {
+  if (fds.size() != static_cast<size_t>(message.attachment_sizes_size())) {
+    return Invalid(absl::StrCat(message.attachment_sizes_size(), " attachments with ", fds.size(),
+                                " descriptors"));
+  }
+  auto record = std::make_shared<Record>();
+  record->bytes = message.record();
+  for (size_t i = 0; i < fds.size(); ++i) {
+    const uint64_t size_bytes = message.attachment_sizes(static_cast<int>(i));
+    if (auto status = wire::CheckSealed(fds[i].get(), size_bytes); !status.ok()) {
+      return Invalid(std::string(status.message()));
+    }
+    record->attachments.push_back(std::move(fds[i]));
+    record->attachment_sizes.push_back(size_bytes);
+  }
+  return record;
+}
+
+absl::StatusOr<LoadOrder> ParseLoad(const v1::LoadRequest& request, std::vector<wire::UniqueFd> fds,
+                                    const FindSegment& find) {
   LoadOrder order;
   order.id = request.residency_id();
-  order.record = request.record();
   order.digest = request.digest();
   if (auto status = CheckId(order.id); !status.ok()) return status;
-  if (fds.size() != static_cast<size_t>(request.files_size()) + 1) {
-    return Invalid(absl::StrCat(request.files_size(), " files with ", fds.size(), " descriptors"));
+  const auto file_count = static_cast<size_t>(request.files_size());
+  if (fds.size() < file_count + 1) {
+    return Invalid(absl::StrCat(file_count, " files with ", fds.size(), " descriptors"));
   }
-  for (int i = 0; i < request.files_size(); ++i) {
-    auto file = ParseFile(request.files(i), std::move(fds[i]));
+  for (size_t i = 0; i < file_count; ++i) {
+    auto file = ParseFile(request.files(static_cast<int>(i)), std::move(fds[i]));
     if (!file.ok()) return file.status();
     order.files.push_back(*std::move(file));
   }
+  auto record = ParseRecord(request.record(), std::span(fds).subspan(file_count + 1));
+  if (!record.ok()) return record.status();
+  order.record = *std::move(record);
   order.segment_sizes.assign(request.segment_sizes().begin(), request.segment_sizes().end());
   if (order.segment_sizes.size() > wire::kMaxFdsPerFrame) return Invalid("too many segments");
   if (auto status = CheckSegmentSizes(order.segment_sizes); !status.ok()) return status;
+  std::vector<uint64_t> all_sizes = order.segment_sizes;
+  for (const std::string& id : request.borrowed_segment_ids()) {
+    auto segment = find(id);
+    if (segment == nullptr) {
+      return wire::MakeError(wire::Reason::kDeviceLost,
+                             absl::StrCat("segment ", id, ", which residency ", order.id,
+                                          " would share, is not here any more"),
+                             {{"residency", order.id}}, "acquire it again");
+    }
+    all_sizes.push_back(segment->exported.info.size_bytes);
+    order.borrowed.push_back(std::move(segment));
+  }
   order.ranges.reserve(request.ranges_size());
   for (const v1::CopyRange& range : request.ranges()) {
     order.ranges.push_back({range.file_index(), range.file_offset(), range.segment_index(),
                             range.segment_offset(), range.size_bytes()});
   }
-  auto table = ParseTable(std::move(fds.back()), request.table_size_bytes(), order.segment_sizes);
+  auto table = ParseTable(std::move(fds[file_count]), request.table_size_bytes(), all_sizes);
   if (!table.ok()) return table.status();
   order.table = *std::move(table);
   return order;
 }
 
-absl::StatusOr<Adopted> ParseAdopt(const v1::AdoptResidency& request,
-                                   std::vector<wire::UniqueFd> fds,
-                                   memory::SegmentAllocator& allocator) {
+absl::StatusOr<Held> ParseAdopt(const v1::AdoptResidency& request, std::vector<wire::UniqueFd> fds,
+                                memory::SegmentAllocator& allocator, const FindSegment& find) {
   auto residency = std::make_shared<Residency>();
   residency->id = request.residency_id();
-  residency->record = request.record();
   if (auto status = CheckId(residency->id); !status.ok()) return status;
   const bool has_digest = !request.weights_digest().empty();
+  if (request.segment_ids_size() != request.segments_size()) return Invalid("segments without ids");
   std::vector<wire::SegmentInfo> segments;
   size_t fd_count = has_digest ? 2 : 1;
   for (const v1::Segment& message : request.segments()) {
@@ -120,34 +168,45 @@ absl::StatusOr<Adopted> ParseAdopt(const v1::AdoptResidency& request,
     fd_count += segment->descriptor_count();
     segments.push_back(*std::move(segment));
   }
-  if (fds.size() != fd_count) {
+  if (fds.size() < fd_count) {
     return Invalid(absl::StrCat(segments.size(), " segments with ", fds.size(), " descriptors"));
   }
+  Held adopted;
+  auto record = ParseRecord(request.record(), std::span(fds).subspan(fd_count));
+  if (!record.ok()) return record.status();
+  adopted.record = *std::move(record);
   std::vector<uint64_t> sizes;
   auto next = std::make_move_iterator(fds.begin() + 1);
-  for (const wire::SegmentInfo& segment : segments) {
+  for (size_t i = 0; i < segments.size(); ++i) {
+    const wire::SegmentInfo& segment = segments[i];
     std::vector<wire::UniqueFd> own(next, next + segment.descriptor_count());
     next += static_cast<std::ptrdiff_t>(segment.descriptor_count());
+    sizes.push_back(segment.size_bytes);
+    const std::string& id = request.segment_ids(static_cast<int>(i));
+    if (auto here = find(id); here != nullptr) {
+      residency->segments.push_back(std::move(here));
+      continue;
+    }
     auto taken = allocator.Adopt(segment, std::move(own));
     if (!taken.ok()) return taken.status();
-    sizes.push_back(segment.size_bytes);
-    residency->segments.push_back(*std::move(taken));
+    residency->segments.push_back(
+        std::make_shared<HeldSegment>(HeldSegment{id, *std::move(taken)}));
   }
   auto table = ParseTable(std::move(fds.front()), request.table_size_bytes(), sizes);
   if (!table.ok()) return table.status();
   residency->table = *std::move(table);
 
-  Adopted adopted;
   if (has_digest) {
+    wire::UniqueFd& digest_fd = fds[fd_count - 1];
     const uint64_t digest_bytes = residency->table->view().size() * wire::kDigestBytes;
     if (request.weights_digest().size() != wire::kDigestBytes)
       return Invalid("a digest of another length");
-    if (auto status = wire::CheckSealed(fds.back().get(), digest_bytes); !status.ok()) {
+    if (auto status = wire::CheckSealed(digest_fd.get(), digest_bytes); !status.ok()) {
       return Invalid(std::string(status.message()));
     }
     auto digests = std::make_shared<Digests>();
     std::memcpy(digests->weights.data(), request.weights_digest().data(), wire::kDigestBytes);
-    digests->table_fd = std::move(fds.back());
+    digests->table_fd = std::move(digest_fd);
     adopted.digests = std::move(digests);
   }
   adopted.residency = std::move(residency);
@@ -163,12 +222,12 @@ Outgoing MakeProgress(const std::string& id, uint64_t bytes_done, uint64_t bytes
   return out;
 }
 
-Outgoing MakeDone(std::shared_ptr<const Residency> residency, std::string_view read_mode,
-                  uint64_t read_nanos) {
+Outgoing MakeDone(std::shared_ptr<const Residency> residency, size_t own,
+                  std::string_view read_mode, uint64_t read_nanos) {
   Outgoing out;
   v1::LoadDone* done = out.event.mutable_done();
   done->set_residency_id(residency->id);
-  AddSegments(*residency, done->mutable_segments(), &out.fds);
+  AddSegments(std::span(residency->segments).first(own), done->mutable_segments(), &out.fds);
   done->set_read_mode(std::string(read_mode));
   done->set_read_nanos(read_nanos);
   out.keep_alive = std::move(residency);
@@ -179,9 +238,7 @@ Outgoing MakeFailed(const std::string& id, const absl::Status& status) {
   Outgoing out;
   v1::LoadFailed* failed = out.event.mutable_failed();
   failed->set_residency_id(id);
-  failed->mutable_failure()->set_code(status.raw_code());
-  failed->mutable_failure()->set_message(std::string(status.message()));
-  failed->mutable_failure()->mutable_detail()->ParseFromString(wire::SerializeDetail(status));
+  FillFailure(status, failed->mutable_failure());
   return out;
 }
 
@@ -189,9 +246,22 @@ Outgoing MakeDigest(const std::string& id, std::shared_ptr<const Digests> digest
   Outgoing out;
   v1::DigestDone* digest = out.event.mutable_digest();
   digest->set_residency_id(id);
-  digest->set_weights_digest(digests->weights.data(), digests->weights.size());
-  out.fds.push_back(digests->table_fd.get());
+  FillDigest(*digests, digest->mutable_weights_digest(), &out.fds);
   out.keep_alive = std::move(digests);
+  return out;
+}
+
+Outgoing MakeIdentified(const std::string& id,
+                        const absl::StatusOr<std::shared_ptr<const Digests>>& digests) {
+  Outgoing out;
+  v1::Identified* identified = out.event.mutable_identified();
+  identified->set_residency_id(id);
+  if (digests.ok()) {
+    FillDigest(**digests, identified->mutable_weights_digest(), &out.fds);
+    out.keep_alive = *digests;
+  } else {
+    FillFailure(digests.status(), identified->mutable_failure());
+  }
   return out;
 }
 
@@ -203,22 +273,24 @@ Outgoing MakeReleased(const std::string& id, uint64_t unreturned_bytes) {
   return out;
 }
 
-Outgoing MakeInventoryItem(std::shared_ptr<const Residency> residency,
-                           std::shared_ptr<const Digests> digests) {
+Outgoing MakeInventoryItem(const Held& held) {
   Outgoing out;
   v1::InventoryItem* item = out.event.mutable_inventory();
-  item->set_residency_id(residency->id);
-  item->set_record(residency->record);
-  item->set_table_size_bytes(residency->table->size_bytes());
-  out.fds.push_back(residency->table->fd());
-  AddSegments(*residency, item->mutable_segments(), &out.fds);
-  if (digests != nullptr) {
-    item->set_weights_digest(digests->weights.data(), digests->weights.size());
-    out.fds.push_back(digests->table_fd.get());
+  const Residency& residency = *held.residency;
+  item->set_residency_id(residency.id);
+  item->set_table_size_bytes(residency.table->size_bytes());
+  out.fds.push_back(residency.table->fd());
+  AddSegments(residency.segments, item->mutable_segments(), &out.fds);
+  for (const auto& segment : residency.segments) item->add_segment_ids(segment->id);
+  if (held.digests != nullptr) {
+    FillDigest(*held.digests, item->mutable_weights_digest(), &out.fds);
   }
-  out.keep_alive =
-      std::make_shared<std::pair<std::shared_ptr<const Residency>, std::shared_ptr<const Digests>>>(
-          std::move(residency), std::move(digests));
+  item->mutable_record()->set_record(held.record->bytes);
+  for (size_t i = 0; i < held.record->attachments.size(); ++i) {
+    item->mutable_record()->add_attachment_sizes(held.record->attachment_sizes[i]);
+    out.fds.push_back(held.record->attachments[i].get());
+  }
+  out.keep_alive = std::make_shared<Held>(held);
   return out;
 }
 

@@ -2,8 +2,8 @@
 
 #pragma once
 
+#include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,12 +19,25 @@ struct Digests {
   wire::UniqueFd table_fd;  // 32 bytes per tensor, in table order; sealed
 };
 
-// Immutable once shared; the last owner gives the agent's share of the memory back.
+// What modeld wants to be told again by whoever adopts the residency.
+struct Record {
+  std::string bytes;
+  std::vector<wire::UniqueFd> attachments;  // sealed memfds
+  std::vector<uint64_t> attachment_sizes;   // in bytes
+};
+
+// A segment that residencies use; the last of them gives the agent's share of it back.
+struct HeldSegment {
+  std::string id;  // unique, and the same for all that use it
+  memory::ExportedSegment exported;
+};
+
+// Immutable once shared.
 struct Residency {
   std::string id;
-  std::string record;
   std::shared_ptr<const plan::SealedTable> table;
-  std::vector<memory::ExportedSegment> segments;
+  // Region i of the table is segment i: its own, then those that it borrows.
+  std::vector<std::shared_ptr<const HeldSegment>> segments;
 };
 
 }  // namespace modeld::agent

@@ -83,7 +83,8 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capac
       plan_pool_("plan", PlanThreads()),
       inspect_pool_("inspect", kInspectThreads),
       resolver_({.roots = config.roots}),
-      catalog_([this](const std::string& reference) { return resolver_.Resolve(reference); }, {}),
+      catalog_([this](const std::string& reference) { return resolver_.Resolve(reference); }, {},
+               config.state_dir.empty() ? std::string() : config.state_dir + "/digests"),
       manager_({.catalog = &catalog_,
                 .resolve_executor = &resolve_pool_,
                 .plan_executor = &plan_pool_,
@@ -204,7 +205,7 @@ bool Daemon::IsAlive() {
 }
 
 absl::StatusOr<rpc::InspectResult> Daemon::Inspect(const std::string& reference) {
-  auto checkpoint = catalog_.Resolve(reference);
+  auto checkpoint = catalog_.Resolve(reference, {});
   if (!checkpoint.ok()) return checkpoint.status();
   auto inspection = catalog_.Inspect(**checkpoint);
   if (!inspection.ok()) return inspection.status();

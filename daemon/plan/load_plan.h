@@ -3,14 +3,14 @@
 
 #pragma once
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "plan/fingerprint.h"
+#include "wire/digest.h"
 #include "wire/memfd.h"
 #include "wire/reference_table.h"
 #include "wire/segment.h"
@@ -74,8 +74,11 @@ class SealedReferenceTable {
   wire::ReferenceTable view_;
 };
 
-// Bytes of a tensor's sample; all zero: it was not looked at (checkpoint/samples.h).
-using Sample = std::array<std::byte, 16>;
+// What a checkpoint's tensors hold, after the load configuration.
+struct ContentDigests {
+  wire::Digest weights;
+  std::vector<wire::Digest> tensors;  // in table order
+};
 
 // Immutable after it is made.
 struct LoadPlan {
@@ -85,7 +88,8 @@ struct LoadPlan {
   std::vector<CopyRange> ranges;  // sorted by file, then file offset; disjoint in the segments
   std::shared_ptr<const SealedTable> table;
   std::shared_ptr<const SealedReferenceTable> reference_table;  // null: empty
-  std::vector<Sample> samples;  // in table order; empty: nothing was looked at
+  Fingerprint fingerprint;
+  std::shared_ptr<const ContentDigests> digests;  // null: not known before it is read
 
   uint64_t resident_bytes() const;  // sum of segment_sizes
 };

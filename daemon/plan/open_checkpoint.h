@@ -47,6 +47,9 @@ struct OpenCheckpoint {
   std::string reference;        // as the caller said it
   std::vector<OpenFile> files;  // weights, then companions
   LoadConfig config;            // what of them is wanted
+  // Nothing was modified within the seconds before it was opened, so that what is modified later
+  // has another identity for certain.
+  bool settled = false;
 
   // The stat identity of the file set and the configuration as text: equal keys are equal content
   // as far as the file system tells.

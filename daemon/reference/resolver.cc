@@ -98,7 +98,7 @@ absl::StatusOr<plan::OpenFile> OpenChecked(Roots& roots, const Subject& subject)
 
 Resolver::Resolver(ResolverOptions options) : roots_(std::move(options.roots)) {}
 
-absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Resolver::Resolve(
+absl::StatusOr<std::shared_ptr<plan::OpenCheckpoint>> Resolver::Resolve(
     const std::string& reference) {
   auto parsed = ParseReference(reference);
   if (!parsed.ok()) return parsed.status();

@@ -42,7 +42,7 @@ class Resolver {
   // kReadFailed          this process may not read it, or the file system failed
   // kCheckpointMalformed the file is empty
   // kCheckpointChanged   it kept changing places while it was opened: worth another try
-  absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Resolve(const std::string& reference);
+  absl::StatusOr<std::shared_ptr<plan::OpenCheckpoint>> Resolve(const std::string& reference);
 
   const std::vector<std::string>& roots() const { return roots_.configured(); }
 

@@ -24,20 +24,28 @@ class CheckpointCatalog {
  public:
   virtual ~CheckpointCatalog() = default;
 
-  // Finds and opens what `reference` names. kFieldInvalid, kCheckpointNotFound, kPathNotAllowed,
-  // kFormatUnsupported (a directory, a fifo), kReadFailed, kCheckpointMalformed (an empty file).
+  // Finds and opens what `reference` names; `config` says what of it is wanted. kFieldInvalid,
+  // kCheckpointNotFound, kPathNotAllowed, kFormatUnsupported (a directory, a fifo), kReadFailed,
+  // kCheckpointMalformed (an empty file).
   virtual absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Resolve(
-      const std::string& reference) = 0;
+      const std::string& reference, const plan::LoadConfig& config) = 0;
 
-  // Has a sandboxed parser read the header, and lays the tensors out for `device`.
+  // Has a sandboxed parser read the header, and lays the tensors out for `device`. The plan has the
+  // digests if they are known from an earlier load of the same files.
   // kCheckpointMalformed, kFormatUnsupported, kCheckpointChanged, kReadFailed.
   virtual absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Plan(
       const plan::OpenCheckpoint& checkpoint, const std::string& device) = 0;
 
   // The same, out of what is resident on the host already: reads no disk. RESOURCE_EXHAUSTED.
-  virtual absl::StatusOr<HostSource> PlanFromHost(const ResidencyRecord& record,
-                                                  const ResidentMemory& memory,
-                                                  const std::string& device) = 0;
+  // `content` may be null: what it holds is not known yet.
+  virtual absl::StatusOr<HostSource> PlanFromHost(
+      const ResidencyRecord& record, const ResidentMemory& memory,
+      std::shared_ptr<const plan::ContentDigests> content, const std::string& device) = 0;
+
+  // What a content turned out to be, for later plans of the same. Not for files that were modified
+  // just before they were opened. Blocks on a disk; a failure is only a cache that does not help.
+  virtual void RememberDigests(const std::string& content_key,
+                               const plan::ContentDigests& digests) = 0;
 };
 
 }  // namespace modeld::residency

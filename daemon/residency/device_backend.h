@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "plan/load_plan.h"
 #include "plan/open_checkpoint.h"
 #include "residency/types.h"
@@ -19,40 +20,64 @@
 
 namespace modeld::residency {
 
+// One content (a set of files and a load configuration) that leads to a residency. Several do when
+// they hold equal weights.
+struct Source {
+  std::string content_key;  // plan::OpenCheckpoint::Key()
+  std::string format;
+  std::vector<std::string> references;  // that lead to it, in the order of first use; not empty
+  std::shared_ptr<const plan::SealedReferenceTable> reference_table;  // null: empty
+  bool settled = false;  // plan::OpenCheckpoint::settled; not kept by the agent
+};
+
 // What a residency is, apart from its memory: kept by the agent too, so that a later modeld can
 // adopt it.
 struct ResidencyRecord {
   std::string id;
-  std::vector<std::string> references;
-  std::string content_key;  // plan::OpenCheckpoint::Key()
+  std::vector<Source> sources;  // in the order of first use; not empty
   std::string device;
   std::string instance;
   bool private_copy = false;
+  bool pinned = false;
   uint64_t generation = 0;
-  std::string format;
+
+  // The first one: what people know it by.
+  const std::string& reference() const { return sources.front().references.front(); }
+  // Of the source with that content key; nullptr if there is none.
+  const Source* FindSource(const std::string& content_key) const;
 };
 
+// Immutable. Its descriptors outlive the agent; the last owner closes them.
 struct LoadedSegment {
+  std::string id;                   // unique: the residency that it was allocated for, and a number
   std::vector<wire::UniqueFd> fds;  // as `info` says
   SegmentInfo info;
 };
 
-// A residency's memory, as modeld keeps it: descriptors that outlive the agent. Immutable once
-// shared, but for the digest, which arrives later and is replaced as a whole.
+// A residency's memory, as modeld keeps it. Immutable once shared.
 struct ResidentMemory {
   std::shared_ptr<const plan::SealedTable> table;
-  std::vector<LoadedSegment> segments;
+  // Region i of the table is segment i: its own, then those that it borrows from others.
+  std::vector<std::shared_ptr<const LoadedSegment>> segments;
 };
 
 struct ResidentDigests {
-  wire::Digest weights;
+  std::shared_ptr<const plan::ContentDigests> content;
   wire::UniqueFd table_fd;  // 32 bytes per tensor, in table order; sealed
+};
+
+// A segment of another residency in which some of the tensors lie.
+struct BorrowedSegment {
+  std::string lender_id;  // a residency that has it
+  std::shared_ptr<const LoadedSegment> segment;
+  uint64_t used_bytes = 0;  // of tensors of the borrower in it
 };
 
 struct LoadJob {
   ResidencyRecord record;
   std::shared_ptr<const plan::OpenCheckpoint> checkpoint;
-  std::shared_ptr<const plan::LoadPlan> plan;
+  std::shared_ptr<const plan::LoadPlan> plan;  // of its own segments; then come the borrowed ones
+  std::vector<BorrowedSegment> borrowed;
 };
 
 struct AgentInfo {
@@ -87,6 +112,10 @@ class BackendObserver {
   virtual void OnAgentUp(const std::string& device, const AgentInfo& info) = 0;
   // The agent is gone; loads in flight have been failed before this is called.
   virtual void OnAgentDown(const std::string& device, const absl::Status& why) = 0;
+  // Answers Identify.
+  virtual void OnIdentified(
+      const std::string& residency_id,
+      absl::StatusOr<std::shared_ptr<const plan::ContentDigests>> digests) = 0;
   // An agent that outlived the modeld before this one has it. Between OnAgentUp and the first Load.
   // `digests` may be null.
   virtual void OnInventory(const ResidencyRecord& record,
@@ -100,8 +129,14 @@ class DeviceBackend {
   virtual ~DeviceBackend() = default;
   // Answered by OnLoaded or OnLoadFailed. kDeviceUnavailable at once when there is no agent.
   virtual void Load(LoadJob job) = 0;
-  // Answered by OnLoadFailed(CANCELLED), or by OnLoaded if it was too late.
+  // Reads what a load would read, allocates nothing and digests it. Answered by OnIdentified.
+  virtual void Identify(LoadJob job) = 0;
+  // Answered by OnLoadFailed(CANCELLED) or OnIdentified(CANCELLED), or by OnLoaded or OnIdentified
+  // if it was too late.
   virtual void CancelLoad(const std::string& residency_id) = 0;
+  // The record has changed: another reference leads to the residency, or it was pinned. Not
+  // answered; forgotten where there is no agent, for the next one gets it with Adopt.
+  virtual void UpdateRecord(const ResidencyRecord& record) = 0;
   // Answered by OnReleased, also when there is no agent.
   virtual void Release(const std::string& residency_id) = 0;
   // Hands memory to an agent that does not have it. Not answered; `digests` may be null, then

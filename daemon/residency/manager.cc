@@ -77,8 +77,10 @@ void Manager::StartWaiter(Ticket ticket, Waiter waiter, std::optional<base::Time
 void Manager::Resolve(Ticket ticket) {
   const auto found = waiters_.find(ticket);
   if (found == waiters_.end()) return;  // refused already
-  deps_.resolve_executor->Post([this, ticket, reference = found->second.spec.reference] {
-    auto opened = deps_.catalog->Resolve(reference);
+  const ModelSpec& spec = found->second.spec;
+  if (spec.reference.starts_with(kDigestScheme)) return AcquireByDigest(ticket);
+  deps_.resolve_executor->Post([this, ticket, reference = spec.reference, config = spec.config] {
+    auto opened = deps_.catalog->Resolve(reference, config);
     strand_.Post([this, ticket, opened = std::move(opened)] { OnResolved(ticket, opened); });
   });
 }
@@ -112,21 +114,37 @@ void Manager::OnResolved(Ticket ticket, absl::StatusOr<Opened> opened) {
   if (!waiter.spec.private_copy) {
     residency = registry_.Current({(*opened)->Key(), waiter.spec.device, waiter.spec.instance});
   }
+  waiter.content_key = (*opened)->Key();
   if (residency == nullptr) {
-    residency = &CreateResidency(waiter.spec, *opened);
+    Source source{.content_key = waiter.content_key,
+                  .format = {},
+                  .references = {waiter.spec.reference},
+                  .reference_table = nullptr,
+                  .settled = (*opened)->settled};
+    residency = &CreateResidency(waiter.spec, std::move(source), *opened);
   } else if (waiter.spec.keep_host && waiter.spec.device != kHostDevice) {
-    KeepOnHost(waiter.spec.reference, *opened);
+    KeepOnHost(*residency, waiter.content_key, *opened);
   }
   Join(ticket, waiter, *residency);
 }
 
 void Manager::Join(Ticket ticket, Waiter& waiter, Residency& residency) {
-  residency.AddReference(waiter.spec.reference);
-  if (waiter.pin && !residency.pinned) {
-    residency.pinned = true;
+  bool changed = residency.AddReference(waiter.content_key, waiter.spec.reference);
+  if (waiter.pin && !residency.pinned()) {
+    residency.set_pinned(true);
+    changed = true;
     Publish(EventType::kResidencyPinned, residency);
   }
-  if (residency.state() == State::kReady) {
+  if (changed && residency.state() == State::kReady) {
+    devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
+  }
+  const auto expected = CheckExpected(waiter.spec, residency);
+  if (expected && !expected->ok()) {
+    EndWaiter(ticket, *expected);
+    if (residency.IsComing() && residency.WantedByNobody()) CancelLoad(residency);
+    return;
+  }
+  if (expected && residency.state() == State::kReady) {
     GrantTo(ticket, residency);
     return;
   }
@@ -149,7 +167,7 @@ void Manager::GrantTo(Ticket ticket, Residency& residency) {
   if (waiter.timer) deps_.timer->Cancel(*waiter.timer);
   residency.waiters.erase(ticket);
   if (waiter.preload != nullptr) {
-    waiter.preload->OnDone(residency.Info());
+    waiter.preload->OnDone(InfoOf(residency));
     return;
   }
 
@@ -160,6 +178,9 @@ void Manager::GrantTo(Ticket ticket, Residency& residency) {
   lease.info.holder = std::move(waiter.holder);
   lease.info.granted_time = deps_.clock->WallNow();
   lease.observer = std::move(waiter.observer);
+  const Source* const source = residency.record().FindSource(waiter.content_key);
+  lease.reference_table =
+      (source != nullptr ? *source : residency.record().sources.front()).reference_table;
   residency.leases.insert(ticket);
 
   Grant grant;
@@ -168,12 +189,13 @@ void Manager::GrantTo(Ticket ticket, Residency& residency) {
   grant.generation = residency.record().generation;
   grant.digest = residency.digest_text();
   grant.device = residency.record().device;
-  for (const LoadedSegment& segment : residency.memory->segments) {
-    grant.segments.push_back(segment.info);
-  }
+  for (const auto& segment : residency.memory->segments) grant.segments.push_back(segment->info);
   grant.table_size_bytes = residency.memory->table->size_bytes();
+  if (lease.reference_table != nullptr) {
+    grant.reference_table_size_bytes = lease.reference_table->size_bytes();
+  }
   grant.tensor_bytes = residency.tensor_bytes;
-  grant.format = residency.record().format;
+  grant.format = (source != nullptr ? *source : residency.record().sources.front()).format;
   lease.observer->OnGranted(grant);
 
   Event event;
@@ -197,7 +219,7 @@ void Manager::EndWaiter(Ticket ticket, const absl::Status& status) {
 void Manager::LeaveResidency(const std::string& residency_id, Ticket ticket) {
   Residency* const residency = registry_.Get(residency_id);
   if (residency == nullptr || residency->waiters.erase(ticket) == 0) return;
-  if (residency->WantedByNobody() && !IsEnded(residency->state())) CancelLoad(*residency);
+  if (residency->WantedByNobody() && residency->IsComing()) CancelLoad(*residency);
 }
 
 void Manager::OnDeadline(Ticket ticket) {
@@ -272,7 +294,7 @@ void Manager::GetLeaseMemory(uint64_t session, uint64_t lease_id,
                             absl::StrCat("the memory of lease ", lease_id, " is lost")));
       return;
     }
-    reply(LeaseMemory{residency->memory, residency->digests});
+    reply(LeaseMemory{residency->memory, found->second.reference_table, residency->digests});
   });
 }
 
@@ -288,7 +310,7 @@ void Manager::FindThen(std::string selector, std::function<void(absl::StatusOr<R
     // It may be another name for something resident.
     deps_.resolve_executor->Post([this, selector, then = std::move(then), error = found.status()] {
       auto opened =
-          selector.empty() ? absl::StatusOr<Opened>(error) : deps_.catalog->Resolve(selector);
+          selector.empty() ? absl::StatusOr<Opened>(error) : deps_.catalog->Resolve(selector, {});
       strand_.Post([this, opened = std::move(opened), then, error] {
         if (opened.ok()) {
           for (const auto& [id, device] : devices_) {
@@ -316,7 +338,7 @@ absl::Status Manager::LeasedError(const Residency& residency) const {
   const std::string text = absl::StrJoin(holders, ", ");
   return wire::MakeError(wire::Reason::kResidencyLeased,
                          absl::StrCat("residency ", residency.id(), " (",
-                                      residency.record().references.front(), ") is held by ", text),
+                                      residency.record().reference(), ") is held by ", text),
                          {{"residency", residency.id()},
                           {"lease_count", absl::StrCat(residency.leases.size())},
                           {"holders", text}},
@@ -328,26 +350,26 @@ void Manager::Evict(std::string selector, Reply<absl::StatusOr<EvictResult>> rep
     if (!found.ok()) return reply(found.status());
     Residency& residency = **found;
     if (!residency.leases.empty()) return reply(LeasedError(residency));
-    if (residency.pinned) {
+    if (residency.pinned()) {
       return reply(
           wire::MakeError(wire::Reason::kResidencyPinned,
                           absl::StrCat("residency ", residency.id(), " (",
-                                       residency.record().references.front(), ") is pinned"),
+                                       residency.record().reference(), ") is pinned"),
                           {{"residency", residency.id()}},
                           absl::StrCat("let it go first: modelctl unpin ", residency.id())));
     }
     if (residency.readers > 0) {
       return reply(wire::MakeError(
           wire::Reason::kResidencyLeased,
-          absl::StrCat("residency ", residency.id(), " (", residency.record().references.front(),
-                       ") is being copied to a GPU"),
+          absl::StrCat("residency ", residency.id(), " (", residency.record().reference(),
+                       ") is being read for another one that is loading"),
           {{"residency", residency.id()}}, "evict it when that is done: modelctl ps"));
     }
     if (!residency.waiters.empty() || !residency.followers.empty()) {
       return reply(wire::MakeError(
           wire::Reason::kResidencyLeased,
-          absl::StrCat("residency ", residency.id(), " (", residency.record().references.front(),
-                       ") is ", std::string(StateName(residency.state())), " and ",
+          absl::StrCat("residency ", residency.id(), " (", residency.record().reference(), ") is ",
+                       std::string(StateName(residency.state())), " and ",
                        residency.waiters.size() + residency.followers.size(), " wait for it"),
           {{"residency", residency.id()}}, "evict it when it is READY and nobody holds it"));
     }
@@ -366,18 +388,21 @@ void Manager::SetPinned(std::string selector, bool pinned,
                                  reply = std::move(reply)](absl::StatusOr<Residency*> found) {
     if (!found.ok()) return reply(found.status());
     Residency& residency = **found;
-    if (residency.pinned != pinned) {
-      residency.pinned = pinned;
+    if (residency.pinned() != pinned) {
+      residency.set_pinned(pinned);
       Publish(pinned ? EventType::kResidencyPinned : EventType::kResidencyUnpinned, residency);
+      if (residency.state() == State::kReady) {
+        devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
+      }
     }
-    reply(residency.Info());
+    reply(InfoOf(residency));
   });
 }
 
 void Manager::Find(std::string selector, Reply<absl::StatusOr<ResidencyInfo>> reply) {
-  FindThen(std::move(selector), [reply = std::move(reply)](absl::StatusOr<Residency*> found) {
+  FindThen(std::move(selector), [this, reply = std::move(reply)](absl::StatusOr<Residency*> found) {
     if (!found.ok()) return reply(found.status());
-    reply((*found)->Info());
+    reply(InfoOf(**found));
   });
 }
 
@@ -388,7 +413,7 @@ void Manager::GetSnapshot(bool include_ended, Reply<Snapshot> reply) {
       snapshot.residencies.assign(registry_.ended().begin(), registry_.ended().end());
     }
     for (const Residency* residency : registry_.All()) {
-      snapshot.residencies.push_back(residency->Info());
+      snapshot.residencies.push_back(InfoOf(*residency));
     }
     for (const auto& [ticket, lease] : leases_) snapshot.leases.push_back(lease.info);
     for (const auto& [id, device] : devices_) {
@@ -397,8 +422,7 @@ void Manager::GetSnapshot(bool include_ended, Reply<Snapshot> reply) {
       info.capacity_bytes = device.ledger.capacity_bytes();
       info.reserved_bytes = device.ledger.reserved_bytes();
       info.resident_bytes = device.ledger.resident_bytes();
-      for (const Residency* residency : Evictable(id))
-        info.evictable_bytes += residency->size_bytes();
+      info.evictable_bytes = Evictable(id).bytes;
       info.export_kind = device.agent.export_kind;
       info.export_note = device.agent.export_note;
       info.facts = device.facts;
@@ -434,10 +458,11 @@ void Manager::BeginShutdown() {
       EndWaiter(ticket, wire::MakeError(wire::Reason::kDraining, "modeld is stopping", {},
                                         "ask again when it is back: modelctl health"));
     }
-    for (Residency* residency : registry_.All()) {
-      const bool loading =
-          residency->state() == State::kPending || residency->state() == State::kLoading;
-      if (loading && !residency->cancelling) CancelLoad(*residency);
+    for (const std::string& id : Ids()) {
+      Residency* const residency = registry_.Get(id);
+      if (residency != nullptr && residency->IsComing() && !residency->cancelling) {
+        CancelLoad(*residency);
+      }
     }
     for (const auto& [ticket, lease] : leases_) {
       lease.observer->OnDrainRequested("modeld is stopping");
@@ -445,10 +470,17 @@ void Manager::BeginShutdown() {
   });
 }
 
+// For loops whose body may end some of them.
+std::vector<std::string> Manager::Ids() {
+  std::vector<std::string> ids;
+  for (const Residency* residency : registry_.All()) ids.push_back(residency->id());
+  return ids;
+}
+
 void Manager::Publish(EventType type, const Residency& residency, Event event) {
   event.type = type;
   event.residency_id = residency.id();
-  if (event.reference.empty()) event.reference = residency.record().references.front();
+  if (event.reference.empty()) event.reference = residency.record().reference();
   event.device = residency.record().device;
   events_.Publish(std::move(event));
 }

@@ -18,6 +18,7 @@
 #include "base/executor.h"
 #include "base/strand.h"
 #include "base/timer.h"
+#include "plan/sharing.h"
 #include "residency/catalog.h"
 #include "residency/device_backend.h"
 #include "residency/event_log.h"
@@ -63,6 +64,9 @@ struct AcquireRequest {
   std::optional<ResumeRequest> resume;
 };
 
+// What a reference to something resident by its digest begins with.
+inline constexpr std::string_view kDigestScheme = "sha256:";
+
 struct PreloadRequest {
   ModelSpec spec;
   bool no_wait = false;
@@ -78,7 +82,8 @@ struct EvictResult {
 // The descriptors of a lease, kept open by the pointers.
 struct LeaseMemory {
   std::shared_ptr<const ResidentMemory> memory;
-  std::shared_ptr<const ResidentDigests> digests;  // null: not known yet
+  std::shared_ptr<const plan::SealedReferenceTable> reference_table;  // null: empty
+  std::shared_ptr<const ResidentDigests> digests;                     // null: not known yet
 };
 
 struct Snapshot {
@@ -98,6 +103,8 @@ struct ManagerDeps {
   base::Executor* plan_executor = nullptr;  // parsers: seconds at worst
   const base::Clock* clock = nullptr;
   base::Timer* timer = nullptr;
+  // May a residency use tensors that lie in another one's segments?
+  bool share_tensors = true;
 };
 
 // Thread-safe: every call may come from any thread, never waits, and answers through a callback
@@ -107,11 +114,14 @@ struct ManagerDeps {
 // Decisions are taken on the strand, on numbers; whatever takes time (resolving, parsing, loading)
 // runs elsewhere and comes back as a task. Invariants, between any two tasks:
 //   - single flight: a key has at most one residency that an acquire can join;
-//   - a device's reserved bytes are the sizes of its LOADING residencies, its resident bytes those
-//   of its READY and
-//     DRAINING ones until the agent has given them back;
+//   - a device's reserved bytes are the own segments of its LOADING residencies, its resident bytes
+//     all segments that READY and DRAINING ones use, each once, until the agent has given them
+//     back;
 //   - no residency with a lease is given to an agent for release;
-//   - every waiter belongs to one residency that is PENDING or LOADING, or is still being resolved.
+//   - of two current residencies on one device and of one instance whose contents are known, the
+//     contents differ;
+//   - every waiter belongs to one residency that is coming, or is READY and being digested for it,
+//     or is still being resolved.
 //
 // REQUIRES: executors, timer and backends are stopped before it is destroyed.
 class Manager : public BackendObserver {
@@ -156,6 +166,8 @@ class Manager : public BackendObserver {
   void OnDigest(const std::string& residency_id,
                 std::shared_ptr<const ResidentDigests> digests) override;
   void OnReleased(const std::string& residency_id, uint64_t unreturned_bytes) override;
+  void OnIdentified(const std::string& residency_id,
+                    absl::StatusOr<std::shared_ptr<const plan::ContentDigests>> digests) override;
   void OnAgentUp(const std::string& device, const AgentInfo& info) override;
   void OnAgentDown(const std::string& device, const absl::Status& why) override;
   void OnInventory(const ResidencyRecord& record, std::shared_ptr<const ResidentMemory> memory,
@@ -172,10 +184,12 @@ class Manager : public BackendObserver {
     bool pin = false;
     std::optional<base::TimerId> timer;
     std::string residency_id;  // empty while the reference is being resolved
+    std::string content_key;   // what the reference led to
   };
 
   struct Lease {
     LeaseInfo info;
+    std::shared_ptr<const plan::SealedReferenceTable> reference_table;
     std::shared_ptr<AcquireObserver> observer;
   };
 
@@ -188,7 +202,8 @@ class Manager : public BackendObserver {
     AgentInfo agent;
     uint32_t agent_starts = 0;
     std::string down_because;
-    std::deque<std::string> admission;  // PENDING residencies that want room, in order of arrival
+    std::deque<std::string> admission;  // residencies that want room, in order of arrival
+    std::map<std::string, int> users;   // of each segment, by its id: READY residencies
     uint64_t releasing_bytes = 0;       // resident, but on their way out
     uint64_t unreturned_bytes = 0;      // of the last one that went: still mapped by somebody
   };
@@ -208,18 +223,47 @@ class Manager : public BackendObserver {
   void EndLease(Ticket ticket);
   void OnDeadline(Ticket ticket);
   void FindThen(std::string selector, std::function<void(absl::StatusOr<Residency*>)> then);
+  std::vector<std::string> Ids();
   absl::Status LeasedError(const Residency& residency) const;
   void Publish(EventType type, const Residency& residency, Event event = {});
 
+  // manager_identity.cc: what is the same, and what is in part
+  void AcquireByDigest(Ticket ticket);
+  Residency* FindByDigest(const std::string& digest, const std::string& device,
+                          const std::string& instance);
+  void Identify(Residency& residency);
+  void AwaitContent(Residency& residency, Residency& rival);
+  void ReadFiles(Residency& residency);
+  void ReadWaitingFiles();
+  void LeaveRival(Residency& residency);
+  void WakeRivals(const std::string& rival_id);
+  void JoinInto(Residency& residency, Residency& other);
+  // False: that ended every wait for it, and so it is gone.
+  [[nodiscard]] bool SetContent(Residency& residency,
+                                std::shared_ptr<const plan::ContentDigests> content);
+  void RememberContent(const Residency& residency);
+  void FindLenders(Residency& residency);
+  void OnLenders(const std::string& residency_id, const std::vector<std::string>& ids);
+  void PlanWithLenders(Residency& residency, const std::vector<Residency*>& lenders);
+  void OnSharedPlan(const std::string& residency_id, absl::StatusOr<plan::SharedPlan> shared,
+                    const std::vector<std::string>& lender_ids);
+  void LeaveLenders(Residency& residency);
+  // nullopt: not known yet. OK, or DIGEST_MISMATCH.
+  std::optional<absl::Status> CheckExpected(const ModelSpec& spec, const Residency& residency);
+
   // manager_load.cc: planning, room, loading, freeing
-  Residency& CreateResidency(const ModelSpec& spec, const Opened& opened);
+  Residency& AddResidency(const ModelSpec& spec, Source source);
+  Residency& CreateResidency(const ModelSpec& spec, Source source, const Opened& opened);
   void MakePlan(Residency& residency);
-  void KeepOnHost(const std::string& reference, const Opened& opened);
+  Residency* HostCopyOf(const Residency& residency);
+  void KeepOnHost(const Residency& residency, const std::string& content_key, const Opened& opened);
   void PlanFromHost(Residency& residency, Residency& host);
   void HostIsReady(Residency& host);
   void LeaveSource(Residency& residency);
   void OnPlanned(const std::string& residency_id, absl::StatusOr<Planned> plan);
+  void Enqueue(Residency& residency);
   void Admit(const std::string& device_id);
+  void GrantToWaiters(Residency& residency);
   void StartLoad(Device& device, Residency& residency);
   void Fail(Residency& residency, const absl::Status& status);
   void CancelLoad(Residency& residency);
@@ -229,7 +273,16 @@ class Manager : public BackendObserver {
   void FailAdmissionsIfDown(const std::string& device_id);
   absl::Status BudgetError(const Device& device, const Residency& residency,
                            uint64_t evictable_bytes) const;
-  std::vector<Residency*> Evictable(const std::string& device_id);
+  // READY, idle and not pinned, and what their end would give back to the device.
+  struct Idle {
+    std::vector<Residency*> residencies;
+    uint64_t bytes = 0;
+  };
+  Idle Evictable(const std::string& device_id);
+  void UseSegments(Device& device, const Residency& residency);
+  // The bytes of those that nobody uses any more.
+  uint64_t LeaveSegments(Device& device, const Residency& residency);
+  ResidencyInfo InfoOf(const Residency& residency) const;
   void TellProgress(const Residency& residency, const Progress& progress);
   Progress ProgressOf(const Residency& residency) const;
 

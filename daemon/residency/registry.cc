@@ -13,8 +13,11 @@ namespace modeld::residency {
 namespace {
 
 bool HasReference(const Residency& residency, const std::string& reference) {
-  const auto& references = residency.record().references;
-  return std::find(references.begin(), references.end(), reference) != references.end();
+  const auto& sources = residency.record().sources;
+  return std::any_of(sources.begin(), sources.end(), [&](const Source& source) {
+    return std::find(source.references.begin(), source.references.end(), reference) !=
+           source.references.end();
+  });
 }
 
 absl::Status Ambiguous(const std::string& selector, const std::vector<Residency*>& found) {
@@ -31,11 +34,27 @@ absl::Status Ambiguous(const std::string& selector, const std::vector<Residency*
 Residency& Registry::Add(std::unique_ptr<Residency> residency) {
   Residency& added = *residency;
   if (!added.record().private_copy) {
-    [[maybe_unused]] const bool first = current_.emplace(added.key(), &added).second;
-    assert(first);
+    for (const Source& source : added.record().sources) {
+      [[maybe_unused]] const bool first = current_.emplace(added.KeyOf(source), &added).second;
+      assert(first);
+    }
   }
   by_id_.emplace(added.id(), std::move(residency));
   return added;
+}
+
+void Registry::Recognize(Residency& residency) {
+  for (const Source& source : residency.record().sources) {
+    current_.try_emplace(residency.KeyOf(source), &residency);
+  }
+}
+
+bool Registry::IsCurrent(const Residency& residency) const {
+  const auto& sources = residency.record().sources;
+  return std::any_of(sources.begin(), sources.end(), [&](const Source& source) {
+    const auto found = current_.find(residency.KeyOf(source));
+    return found != current_.end() && found->second == &residency;
+  });
 }
 
 Residency* Registry::Current(const Key& key) {
@@ -44,15 +63,21 @@ Residency* Registry::Current(const Key& key) {
 }
 
 void Registry::Retire(const Residency& residency) {
-  const auto found = current_.find(residency.key());
-  if (found != current_.end() && found->second == &residency) current_.erase(found);
+  for (const Source& source : residency.record().sources) {
+    const auto found = current_.find(residency.KeyOf(source));
+    if (found != current_.end() && found->second == &residency) current_.erase(found);
+  }
 }
 
 void Registry::Remove(const Residency& residency) {
   assert(IsEnded(residency.state()));
-  Retire(residency);
   ended_.push_back(residency.Info());
   if (ended_.size() > kRemembered) ended_.pop_front();
+  Forget(residency);
+}
+
+void Registry::Forget(const Residency& residency) {
+  Retire(residency);
   by_id_.erase(residency.id());
 }
 

@@ -25,10 +25,16 @@ class Registry {
 
   // The one to join; nullptr if there is none.
   Residency* Current(const Key& key);
+  // Makes it current for the keys of all its sources that have no other. REQUIRES: it is current
+  void Recognize(Residency& residency);
+  // Is it handed out? Never true of a private copy.
+  bool IsCurrent(const Residency& residency) const;
   // It is not handed out any more. Idempotent.
   void Retire(const Residency& residency);
   // REQUIRES: it has ended. Its last Info is remembered; the reference is dangling afterwards.
   void Remove(const Residency& residency);
+  // It has become part of another one and is not remembered. The reference is dangling afterwards.
+  void Forget(const Residency& residency);
 
   Residency* Get(const std::string& id);
 

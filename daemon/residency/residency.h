@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "plan/fingerprint.h"
 #include "residency/device_backend.h"
 #include "residency/types.h"
 
@@ -34,25 +35,41 @@ class Residency {
 
   const std::string& id() const { return record_.id; }
   const ResidencyRecord& record() const { return record_; }
-  Key key() const { return {record_.content_key, record_.device, record_.instance}; }
+  // Of one of its sources.
+  Key KeyOf(const Source& source) const {
+    return {source.content_key, record_.device, record_.instance};
+  }
   State state() const { return state_; }
+
+  // Is it on its way to READY?
+  bool IsComing() const {
+    return state_ == State::kPending || state_ == State::kIdentifying || state_ == State::kLoading;
+  }
 
   // REQUIRES: CanChange(state(), to)
   void ChangeState(State to);
   // For a residency that an earlier modeld brought to READY. REQUIRES: state() == kPending
   void AdoptAsReady();
 
-  // Remembers another reference that leads here.
-  void AddReference(const std::string& reference);
-  void set_format(std::string format) { record_.format = std::move(format); }
+  // Remembers another reference that leads here, by that content. False: it was known.
+  // REQUIRES: a source has that content key
+  bool AddReference(const std::string& content_key, const std::string& reference);
+  // Remembers another content that turned out to be the same. REQUIRES: no source has its key
+  void AddSource(Source source) { record_.sources.push_back(std::move(source)); }
+  // What is known of its first source once that was read.
+  void DescribeSource(const std::string& format,
+                      std::shared_ptr<const plan::SealedReferenceTable> reference_table);
+  void set_pinned(bool pinned) { record_.pinned = pinned; }
+  bool pinned() const { return record_.pinned; }
 
+  // Of what is resident; empty before it is known.
   std::string digest_text() const;
   bool WantedByNobody() const { return waiters.empty() && followers.empty() && !wanted; }
   // May it go when room is needed, or an operator says so?
-  bool IsIdle() const { return leases.empty() && readers == 0; }
-  // Bytes of its segments; 0 before its plan is made.
-  uint64_t size_bytes() const { return size_bytes_; }
-  void set_size_bytes(uint64_t size_bytes) { size_bytes_ = size_bytes; }
+  bool IsIdle() const { return leases.empty() && waiters.empty() && readers == 0; }
+  // Bytes of its own segments; 0 before its plan is made.
+  uint64_t own_bytes() const { return own_bytes_; }
+  void set_own_bytes(uint64_t own_bytes) { own_bytes_ = own_bytes; }
 
   ResidencyInfo Info() const;
 
@@ -62,18 +79,32 @@ class Residency {
   // READY and DRAINING: its memory, and the digests once they are known.
   std::shared_ptr<const ResidentMemory> memory;
   std::shared_ptr<const ResidentDigests> digests;
+  // What it holds as far as that is known before, or besides, `digests`: by a cache, or by reading
+  // its files.
+  std::shared_ptr<const plan::ContentDigests> content;
+  plan::Fingerprint fingerprint;  // once there is a plan
+
+  // IDENTIFYING: the residency whose content it waits to know, which may be the same or have
+  // tensors in common; its own files are being read to know theirs; it is not the same as any.
+  std::string rival_id;
+  bool reading_files = false;
+  bool identified = false;
+  // Segments of others that it will use, or uses. Until it is READY their lenders are in `lenders`,
+  // and count it as a reader.
+  std::vector<BorrowedSegment> borrowed;
+  std::vector<std::string> lenders;
+  uint64_t freeing_bytes = 0;  // DRAINING: what its device gets back
 
   // Ids of copies on GPUs that are to be loaded from this one, on the host, once it is READY.
   std::set<std::string> followers;
-  // How many loads read this copy now; and, of a copy that is loaded so, the id of the one it
-  // reads.
+  // How many others read this copy or compare themselves with it now; and, of a copy that is loaded
+  // from another one, the id of that.
   int readers = 0;
   std::string source_id;
   bool keep_host = false;  // it is to be loaded by way of a copy on the host
 
   std::set<Ticket> waiters;
   std::set<uint64_t> leases;
-  bool pinned = false;
   bool wanted = false;      // an operator wants it loaded, whether or not anybody waits
   bool cancelling = false;  // nobody wants the load any more; the agent has been told
   uint64_t loaded_bytes = 0;
@@ -88,7 +119,7 @@ class Residency {
  private:
   ResidencyRecord record_;
   State state_ = State::kPending;
-  uint64_t size_bytes_ = 0;
+  uint64_t own_bytes_ = 0;
 };
 
 }  // namespace modeld::residency

@@ -6,6 +6,8 @@ std::string_view StateName(State state) {
   switch (state) {
     case State::kPending:
       return "PENDING";
+    case State::kIdentifying:
+      return "IDENTIFYING";
     case State::kLoading:
       return "LOADING";
     case State::kReady:
@@ -25,6 +27,8 @@ std::string_view StateName(State state) {
 bool CanChange(State from, State to) {
   switch (from) {
     case State::kPending:
+      return to == State::kIdentifying || to == State::kLoading || to == State::kFailed;
+    case State::kIdentifying:
       return to == State::kLoading || to == State::kFailed;
     case State::kLoading:
       return to == State::kReady || to == State::kFailed;
@@ -82,6 +86,10 @@ std::string_view EventTypeName(EventType type) {
       return "DAEMON_STOPPING";
     case EventType::kResidencyAdopted:
       return "RESIDENCY_ADOPTED";
+    case EventType::kResidencyIdentifying:
+      return "RESIDENCY_IDENTIFYING";
+    case EventType::kResidencyJoined:
+      return "RESIDENCY_JOINED";
   }
   return "UNKNOWN";
 }

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "base/clock.h"
+#include "plan/load_config.h"
 #include "wire/segment.h"
 
 namespace modeld::residency {
@@ -26,14 +27,18 @@ struct ModelSpec {
   std::string instance;
   bool private_copy = false;
   bool keep_host = false;
+  plan::LoadConfig config;
+  std::string expected_digest;  // `sha256:...`; empty: whatever it is
 };
 
-// PENDING -> LOADING -> READY -> DRAINING -> EVICTED
-//    |          |         |         |
-//    +-> FAILED <+        +-> LOST <+
+// PENDING -> (IDENTIFYING) -> LOADING -> READY -> DRAINING -> EVICTED
+//    |             |             |         |         |
+//    +-> FAILED <--+-------------+         +-> LOST <+
 //
-// One direction only. READY is announced after it is true, DRAINING before.
-enum class State { kPending, kLoading, kReady, kDraining, kEvicted, kFailed, kLost };
+// One direction only. READY is announced after it is true, DRAINING before. What is PENDING or
+// IDENTIFYING may also vanish: it turned out to be the content of another residency, which it
+// joins.
+enum class State { kPending, kIdentifying, kLoading, kReady, kDraining, kEvicted, kFailed, kLost };
 
 // `READY`
 std::string_view StateName(State state);
@@ -54,7 +59,7 @@ struct Holder {
 
 using wire::SegmentInfo;
 
-enum class Phase { kPlanning, kWaiting, kLoading };
+enum class Phase { kPlanning, kIdentifying, kWaiting, kLoading };
 
 struct Progress {
   Phase phase = Phase::kPlanning;
@@ -71,6 +76,7 @@ struct Grant {
   std::string device;
   std::vector<SegmentInfo> segments;
   uint64_t table_size_bytes = 0;
+  uint64_t reference_table_size_bytes = 0;  // 0: there is none
   uint64_t tensor_bytes = 0;
   std::string format;
 };
@@ -81,7 +87,10 @@ struct ResidencyInfo {
   std::string digest;
   std::string device;
   State state = State::kPending;
-  uint64_t size_bytes = 0;
+  uint64_t size_bytes = 0;      // of all segments that it maps
+  uint64_t own_bytes = 0;       // of those that were allocated for it
+  uint64_t shared_bytes = 0;    // of its tensors that lie in other residencies' segments
+  uint64_t stranded_bytes = 0;  // of the segments that it alone keeps, what it has no use for
   uint32_t lease_count = 0;
   uint32_t waiter_count = 0;
   bool pinned = false;
@@ -151,6 +160,8 @@ enum class EventType {
   kDaemonStarted,
   kDaemonStopping,
   kResidencyAdopted,
+  kResidencyIdentifying,
+  kResidencyJoined,
 };
 
 // `LEASE_GRANTED`

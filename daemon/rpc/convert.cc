@@ -14,6 +14,8 @@ v1::Progress::Phase PhaseOf(residency::Phase phase) {
   switch (phase) {
     case residency::Phase::kPlanning:
       return v1::Progress::PLANNING;
+    case residency::Phase::kIdentifying:
+      return v1::Progress::IDENTIFYING;
     case residency::Phase::kWaiting:
       return v1::Progress::WAITING;
     case residency::Phase::kLoading:
@@ -26,6 +28,8 @@ v1::Residency::State StateOf(residency::State state) {
   switch (state) {
     case residency::State::kPending:
       return v1::Residency::PENDING;
+    case residency::State::kIdentifying:
+      return v1::Residency::IDENTIFYING;
     case residency::State::kLoading:
       return v1::Residency::LOADING;
     case residency::State::kReady:
@@ -78,6 +82,7 @@ void Fill(const residency::Grant& from, v1::Granted& to) {
     wire::ToProto(segment, *to.add_segments());
   }
   to.set_table_size_bytes(from.table_size_bytes);
+  to.set_reference_table_size_bytes(from.reference_table_size_bytes);
   to.set_tensor_bytes(from.tensor_bytes);
   to.set_format(from.format);
 }
@@ -90,7 +95,9 @@ void Fill(const residency::ResidencyInfo& from, v1::Residency& to) {
   to.set_device(from.device);
   to.set_state(StateOf(from.state));
   to.set_size_bytes(from.size_bytes);
-  to.set_own_bytes(from.size_bytes);
+  to.set_own_bytes(from.own_bytes);
+  to.set_shared_bytes(from.shared_bytes);
+  to.set_stranded_bytes(from.stranded_bytes);
   to.set_lease_count(from.lease_count);
   to.set_waiter_count(from.waiter_count);
   to.set_pinned(from.pinned);

@@ -13,10 +13,11 @@ namespace {
 // In the order that attach.proto promises.
 std::vector<int> FdsOf(const residency::LeaseMemory& memory, bool with_digests) {
   std::vector<int> fds;
-  fds.reserve(memory.memory->segments.size() + 2);
+  fds.reserve(memory.memory->segments.size() + 3);
   fds.push_back(memory.memory->table->fd());
-  for (const residency::LoadedSegment& segment : memory.memory->segments) {
-    for (const wire::UniqueFd& fd : segment.fds) fds.push_back(fd.get());
+  if (memory.reference_table != nullptr) fds.push_back(memory.reference_table->fd());
+  for (const auto& segment : memory.memory->segments) {
+    for (const wire::UniqueFd& fd : segment->fds) fds.push_back(fd.get());
   }
   if (with_digests) fds.push_back(memory.digests->table_fd.get());
   return fds;

@@ -3,9 +3,13 @@
 #include <algorithm>
 #include <chrono>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "plan/cast.h"
+#include "wire/digest.h"
+#include "wire/dtype.h"
 #include "wire/error.h"
 #include "wire/text.h"
 #include "wire/utf8.h"
@@ -16,6 +20,8 @@ namespace {
 constexpr size_t kMaxReferenceBytes = 4096;
 constexpr size_t kMaxInstanceBytes = 128;
 constexpr size_t kMaxScopeBytes = 1024;
+constexpr size_t kMaxPatterns = 64;
+constexpr size_t kMaxPatternBytes = 256;
 // google.protobuf.Duration: about 10,000 years.
 constexpr int64_t kMaxDurationSeconds = 315'576'000'000;
 // Longer than this is as good as forever, and steady_clock could not count much further.
@@ -53,6 +59,53 @@ absl::Status CheckLabel(const std::string& text, const std::string& field, size_
   return absl::OkStatus();
 }
 
+absl::StatusOr<plan::LoadConfig> ToConfig(const v1::LoadConfig& message) {
+  plan::LoadConfig config;
+  if (!message.cast().empty()) {
+    config.cast = wire::DTypeFromName(message.cast());
+    if (!config.cast || !plan::CanCast(wire::DType::kF64, *config.cast)) {
+      return Invalid("spec.load_config.cast",
+                     absl::StrCat("is \"", wire::ToUtf8(message.cast()), "\""),
+                     "it may be F32, F16 or BF16; left out, tensors stay as they are stored");
+    }
+  }
+  if (absl::Status status =
+          CheckText(message.key_prefix(), "spec.load_config.key_prefix", kMaxPatternBytes);
+      !status.ok()) {
+    return status;
+  }
+  config.key_prefix = message.key_prefix();
+  for (const auto& [patterns, field, out] :
+       {std::tuple(&message.include(), "spec.load_config.include", &config.include),
+        std::tuple(&message.exclude(), "spec.load_config.exclude", &config.exclude)}) {
+    if (static_cast<size_t>(patterns->size()) > kMaxPatterns) {
+      return Invalid(field, absl::StrCat("has ", patterns->size(), " globs; at most ", kMaxPatterns,
+                                         " are allowed"));
+    }
+    for (const std::string& pattern : *patterns) {
+      if (pattern.empty()) return Invalid(field, "has an empty glob", "`*` stands for anything");
+      if (absl::Status status = CheckText(pattern, field, kMaxPatternBytes); !status.ok()) {
+        return status;
+      }
+      out->push_back(pattern);
+    }
+  }
+  return config;
+}
+
+absl::Status CheckDigest(const std::string& digest) {
+  constexpr std::string_view kScheme = "sha256:";
+  const std::string_view hex =
+      std::string_view(digest).substr(std::min(digest.size(), kScheme.size()));
+  const bool fits = digest.starts_with(kScheme) && hex.size() == 2 * wire::kDigestBytes &&
+                    std::ranges::all_of(hex, [](char c) {
+                      return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+                    });
+  if (fits) return absl::OkStatus();
+  return Invalid("spec.expected_digest", "is no weights digest",
+                 "it is sha256: and 64 hex digits in lower case, as modelctl digest prints it");
+}
+
 absl::StatusOr<residency::ModelSpec> ToSpec(const v1::ModelSpec& spec) {
   if (absl::Status status = CheckReference(spec.reference(), "spec.reference"); !status.ok()) {
     return status;
@@ -75,6 +128,13 @@ absl::StatusOr<residency::ModelSpec> ToSpec(const v1::ModelSpec& spec) {
   result.instance = spec.instance();
   result.private_copy = spec.private_copy();
   result.keep_host = spec.keep_host();
+  auto config = ToConfig(spec.load_config());
+  if (!config.ok()) return config.status();
+  result.config = *std::move(config);
+  if (!spec.expected_digest().empty()) {
+    if (absl::Status status = CheckDigest(spec.expected_digest()); !status.ok()) return status;
+    result.expected_digest = spec.expected_digest();
+  }
   return result;
 }
 

@@ -1,6 +1,7 @@
 #include "supervisor/agent_messages.h"
 
 #include <cstring>
+#include <functional>
 #include <span>
 #include <utility>
 
@@ -25,51 +26,42 @@ absl::Status Unbelievable(const std::string& what) {
 
 using Segments = google::protobuf::RepeatedPtrField<v1::Segment>;
 
-// Takes `fds` as those of the segments, no more and no fewer.
-absl::StatusOr<std::vector<LoadedSegment>> ReadSegments(const Segments& segments,
-                                                        std::span<wire::UniqueFd> fds) {
-  std::vector<LoadedSegment> loaded;
-  for (const v1::Segment& segment : segments) {
-    auto info = wire::SegmentFromProto(segment);
+using LoadedSegments = std::vector<std::shared_ptr<const LoadedSegment>>;
+
+// Takes `fds` as those of the segments, no more and no fewer; `id_of` names each.
+absl::StatusOr<LoadedSegments> ReadSegments(const Segments& segments, std::span<wire::UniqueFd> fds,
+                                            const std::function<std::string(int)>& id_of) {
+  LoadedSegments loaded;
+  for (int i = 0; i < segments.size(); ++i) {
+    auto info = wire::SegmentFromProto(segments[i]);
     if (!info.ok()) return Unbelievable(std::string(info.status().message()));
     const size_t count = info->descriptor_count();
     if (fds.size() < count) return Unbelievable("descriptors of its segments are missing");
-    LoadedSegment& added = loaded.emplace_back();
-    added.info = *std::move(info);
-    for (wire::UniqueFd& fd : fds.first(count)) added.fds.push_back(std::move(fd));
+    auto added = std::make_shared<LoadedSegment>();
+    added->id = id_of(i);
+    added->info = *std::move(info);
+    for (wire::UniqueFd& fd : fds.first(count)) added->fds.push_back(std::move(fd));
     fds = fds.subspan(count);
-    if (auto status = wire::CheckDescriptors(added.info, added.fds); !status.ok()) {
+    if (auto status = wire::CheckDescriptors(added->info, added->fds); !status.ok()) {
       return Unbelievable(std::string(status.message()));
     }
+    loaded.push_back(std::move(added));
   }
   if (!fds.empty()) return Unbelievable(absl::StrCat(fds.size(), " descriptors too many"));
   return loaded;
 }
 
 // What keeps the descriptors of a load open until they are sent.
-struct LoadFiles {
-  std::shared_ptr<const plan::OpenCheckpoint> checkpoint;
-  std::shared_ptr<const plan::LoadPlan> plan;
-};
+using LoadFiles = residency::LoadJob;
 
 struct Memory {
+  ResidencyRecord record;
   std::shared_ptr<const ResidentMemory> memory;
   std::shared_ptr<const ResidentDigests> digests;
 };
 
-}  // namespace
-
-AgentMessage MakeHello() {
-  AgentMessage message;
-  message.request.mutable_hello()->set_protocol_version(kAgentProtocolVersion);
-  return message;
-}
-
-AgentMessage MakeLoad(const residency::LoadJob& job) {
-  AgentMessage message;
-  v1::LoadRequest& load = *message.request.mutable_load();
+void FillLoad(const residency::LoadJob& job, v1::LoadRequest& load, AgentMessage& message) {
   load.set_residency_id(job.record.id);
-  load.set_record(EncodeRecord(job.record));
   load.set_digest(true);
   for (const plan::OpenFile& file : job.checkpoint->files) {
     v1::SourceFile& source = *load.add_files();
@@ -93,7 +85,39 @@ AgentMessage MakeLoad(const residency::LoadJob& job) {
   }
   load.set_table_size_bytes(job.plan->table->size_bytes());
   message.fds.push_back(job.plan->table->fd());
-  message.keep_alive = std::make_shared<LoadFiles>(LoadFiles{job.checkpoint, job.plan});
+  for (const residency::BorrowedSegment& borrowed : job.borrowed) {
+    load.add_borrowed_segment_ids(borrowed.segment->id);
+  }
+  EncodeRecord(job.record, load.mutable_record(), &message.fds);
+  message.keep_alive = std::make_shared<LoadFiles>(job);
+}
+
+}  // namespace
+
+AgentMessage MakeHello() {
+  AgentMessage message;
+  message.request.mutable_hello()->set_protocol_version(kAgentProtocolVersion);
+  return message;
+}
+
+AgentMessage MakeLoad(const residency::LoadJob& job) {
+  AgentMessage message;
+  FillLoad(job, *message.request.mutable_load(), message);
+  return message;
+}
+
+AgentMessage MakeIdentify(const residency::LoadJob& job) {
+  AgentMessage message;
+  FillLoad(job, *message.request.mutable_identify()->mutable_load(), message);
+  return message;
+}
+
+AgentMessage MakeUpdateRecord(const ResidencyRecord& record) {
+  AgentMessage message;
+  v1::UpdateRecord& update = *message.request.mutable_update_record();
+  update.set_residency_id(record.id);
+  EncodeRecord(record, update.mutable_record(), &message.fds);
+  message.keep_alive = std::make_shared<ResidencyRecord>(record);
   return message;
 }
 
@@ -114,54 +138,80 @@ AgentMessage MakeAdopt(const ResidencyRecord& record, std::shared_ptr<const Resi
   AgentMessage message;
   v1::AdoptResidency& adopt = *message.request.mutable_adopt();
   adopt.set_residency_id(record.id);
-  adopt.set_record(EncodeRecord(record));
   adopt.set_table_size_bytes(memory->table->size_bytes());
   message.fds.push_back(memory->table->fd());
-  for (const LoadedSegment& segment : memory->segments) {
-    wire::ToProto(segment.info, *adopt.add_segments());
-    for (const wire::UniqueFd& fd : segment.fds) message.fds.push_back(fd.get());
+  for (const auto& segment : memory->segments) {
+    wire::ToProto(segment->info, *adopt.add_segments());
+    adopt.add_segment_ids(segment->id);
+    for (const wire::UniqueFd& fd : segment->fds) message.fds.push_back(fd.get());
   }
   if (digests != nullptr) {
-    adopt.set_weights_digest(digests->weights.data(), digests->weights.size());
+    const wire::Digest& weights = digests->content->weights;
+    adopt.set_weights_digest(weights.data(), weights.size());
     message.fds.push_back(digests->table_fd.get());
   }
-  message.keep_alive = std::make_shared<Memory>(Memory{std::move(memory), std::move(digests)});
+  EncodeRecord(record, adopt.mutable_record(), &message.fds);
+  message.keep_alive =
+      std::make_shared<Memory>(Memory{record, std::move(memory), std::move(digests)});
   return message;
 }
 
-std::string EncodeRecord(const ResidencyRecord& record) {
-  v1::ResidencyRecord out;
-  out.set_id(record.id);
-  for (const std::string& reference : record.references) out.add_references(reference);
-  out.set_content_key(record.content_key);
-  out.set_device(record.device);
-  out.set_instance(record.instance);
-  out.set_private_copy(record.private_copy);
-  out.set_generation(record.generation);
-  out.set_format(record.format);
-  return out.SerializeAsString();
+void EncodeRecord(const ResidencyRecord& record, v1::Record* out, std::vector<int>* fds) {
+  v1::ResidencyRecord message;
+  message.set_id(record.id);
+  for (const residency::Source& source : record.sources) {
+    v1::ResidencyRecord::Source& added = *message.add_sources();
+    added.set_content_key(source.content_key);
+    added.set_format(source.format);
+    for (const std::string& reference : source.references) added.add_references(reference);
+    if (source.reference_table == nullptr) continue;
+    added.set_has_reference_table(true);
+    out->add_attachment_sizes(source.reference_table->size_bytes());
+    fds->push_back(source.reference_table->fd());
+  }
+  message.set_device(record.device);
+  message.set_instance(record.instance);
+  message.set_private_copy(record.private_copy);
+  message.set_pinned(record.pinned);
+  message.set_generation(record.generation);
+  out->set_record(message.SerializeAsString());
 }
 
-absl::StatusOr<ResidencyRecord> DecodeRecord(const std::string& bytes) {
+absl::StatusOr<ResidencyRecord> DecodeRecord(const v1::Record& message,
+                                             std::span<wire::UniqueFd> attachments) {
   v1::ResidencyRecord in;
-  if (!in.ParseFromString(bytes) || in.id().empty() || in.references().empty()) {
+  if (!in.ParseFromString(message.record()) || in.id().empty() || in.sources().empty() ||
+      attachments.size() != static_cast<size_t>(message.attachment_sizes_size())) {
     return Unbelievable("a record that cannot be read");
   }
   ResidencyRecord record;
   record.id = in.id();
-  record.references.assign(in.references().begin(), in.references().end());
-  record.content_key = in.content_key();
+  int next = 0;
+  for (const v1::ResidencyRecord::Source& from : in.sources()) {
+    residency::Source& source = record.sources.emplace_back();
+    source.content_key = from.content_key();
+    source.format = from.format();
+    source.references.assign(from.references().begin(), from.references().end());
+    if (source.references.empty()) return Unbelievable("a record without a reference");
+    if (!from.has_reference_table()) continue;
+    if (next >= message.attachment_sizes_size()) return Unbelievable("a record without its table");
+    auto table = plan::SealedReferenceTable::FromFd(
+        std::move(attachments[static_cast<size_t>(next)]), message.attachment_sizes(next));
+    if (!table.ok()) return Unbelievable(std::string(table.status().message()));
+    source.reference_table = *std::move(table);
+    ++next;
+  }
   record.device = in.device();
   record.instance = in.instance();
   record.private_copy = in.private_copy();
+  record.pinned = in.pinned();
   record.generation = in.generation();
-  record.format = in.format();
   return record;
 }
 
-absl::StatusOr<std::shared_ptr<const ResidentMemory>> ReadLoaded(const v1::LoadDone& done,
-                                                                 std::vector<wire::UniqueFd> fds,
-                                                                 const plan::LoadPlan& plan) {
+absl::StatusOr<std::shared_ptr<const ResidentMemory>> ReadLoaded(
+    const v1::LoadDone& done, std::vector<wire::UniqueFd> fds, const plan::LoadPlan& plan,
+    std::span<const residency::BorrowedSegment> borrowed) {
   const auto segment_count = static_cast<size_t>(done.segments_size());
   if (segment_count != plan.segment_sizes.size()) {
     return Unbelievable(absl::StrCat(segment_count, " segments for ", plan.segment_sizes.size()));
@@ -171,11 +221,14 @@ absl::StatusOr<std::shared_ptr<const ResidentMemory>> ReadLoaded(const v1::LoadD
       return Unbelievable("a segment of another size");
     }
   }
-  auto segments = ReadSegments(done.segments(), fds);
+  auto segments = ReadSegments(done.segments(), fds, [&](int index) {
+    return absl::StrCat(done.residency_id(), "/", index);
+  });
   if (!segments.ok()) return segments.status();
   auto memory = std::make_shared<ResidentMemory>();
   memory->table = plan.table;
   memory->segments = *std::move(segments);
+  for (const residency::BorrowedSegment& one : borrowed) memory->segments.push_back(one.segment);
   return memory;
 }
 
@@ -187,15 +240,19 @@ absl::StatusOr<std::shared_ptr<const ResidentDigests>> ReadDigests(
   if (auto status = wire::CheckSealed(table_fd.get(), size_bytes); !status.ok()) {
     return Unbelievable(std::string(status.message()));
   }
-  auto digests = std::make_shared<ResidentDigests>();
-  std::memcpy(digests->weights.data(), weights_digest.data(), wire::kDigestBytes);
-  auto mapping = wire::MapReadOnly(table_fd.get(), size_bytes);
-  if (!mapping.ok()) return mapping.status();
-  std::vector<wire::Digest> tensors(table.size());
-  if (size_bytes > 0) std::memcpy(tensors.data(), mapping->data(), size_bytes);
-  if (wire::WeightsDigest(table, tensors) != digests->weights) {
+  auto content = std::make_shared<plan::ContentDigests>();
+  std::memcpy(content->weights.data(), weights_digest.data(), wire::kDigestBytes);
+  content->tensors.resize(table.size());
+  if (size_bytes > 0) {
+    auto mapping = wire::MapReadOnly(table_fd.get(), size_bytes);
+    if (!mapping.ok()) return mapping.status();
+    std::memcpy(content->tensors.data(), mapping->data(), size_bytes);
+  }
+  if (wire::WeightsDigest(table, content->tensors) != content->weights) {
     return Unbelievable("the digests of the tensors are not those of the weights digest");
   }
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = std::move(content);
   digests->table_fd = std::move(table_fd);
   return digests;
 }
@@ -203,18 +260,22 @@ absl::StatusOr<std::shared_ptr<const ResidentDigests>> ReadDigests(
 absl::StatusOr<InventoryEntry> ReadInventoryItem(const v1::InventoryItem& item,
                                                  std::vector<wire::UniqueFd> fds) {
   InventoryEntry entry;
-  auto record = DecodeRecord(item.record());
+  const bool has_digest = !item.weights_digest().empty();
+  const auto attachment_count = static_cast<size_t>(item.record().attachment_sizes_size());
+  const size_t others = attachment_count + (has_digest ? 2 : 1);  // and the table
+  if (fds.size() < others) return Unbelievable(absl::StrCat(fds.size(), " descriptors"));
+  if (item.segment_ids_size() != item.segments_size()) return Unbelievable("segments without ids");
+  auto record = DecodeRecord(item.record(), std::span(fds).last(attachment_count));
   if (!record.ok()) return record.status();
   if (record->id != item.residency_id()) return Unbelievable("a record of another residency");
   entry.record = *std::move(record);
-  const size_t others = item.weights_digest().empty() ? 1 : 2;  // the table, and the digests
-  if (fds.size() < others) return Unbelievable(absl::StrCat(fds.size(), " descriptors"));
   auto memory = std::make_shared<ResidentMemory>();
-  auto segments = ReadSegments(item.segments(), std::span(fds).subspan(1, fds.size() - others));
+  auto segments = ReadSegments(item.segments(), std::span(fds).subspan(1, fds.size() - others),
+                               [&](int index) { return item.segment_ids(index); });
   if (!segments.ok()) return segments.status();
   memory->segments = *std::move(segments);
   std::vector<uint64_t> sizes;
-  for (const LoadedSegment& segment : memory->segments) sizes.push_back(segment.info.size_bytes);
+  for (const auto& segment : memory->segments) sizes.push_back(segment->info.size_bytes);
   wire::ValidateOptions options;
   options.require_alignment = true;
   options.region_sizes = sizes;
@@ -223,8 +284,10 @@ absl::StatusOr<InventoryEntry> ReadInventoryItem(const v1::InventoryItem& item,
   if ((*table)->view().region_count() > sizes.size())
     return Unbelievable("a table of more segments");
   memory->table = *std::move(table);
-  if (others == 2) {
-    auto digests = ReadDigests(item.weights_digest(), std::move(fds.back()), memory->table->view());
+  if (has_digest) {
+    auto digests =
+        ReadDigests(item.weights_digest(), std::move(fds[fds.size() - attachment_count - 1]),
+                    memory->table->view());
     if (!digests.ok()) return digests.status();
     entry.digests = *std::move(digests);
   }

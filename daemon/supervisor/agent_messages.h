@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct AgentMessage {
 
 AgentMessage MakeHello();
 AgentMessage MakeLoad(const residency::LoadJob& job);
+AgentMessage MakeIdentify(const residency::LoadJob& job);
+AgentMessage MakeUpdateRecord(const residency::ResidencyRecord& record);
 AgentMessage MakeCancel(const std::string& residency_id);
 AgentMessage MakeRelease(const std::string& residency_id);
 // `digests` may be null.
@@ -33,14 +36,18 @@ AgentMessage MakeAdopt(const residency::ResidencyRecord& record,
                        std::shared_ptr<const residency::ResidentMemory> memory,
                        std::shared_ptr<const residency::ResidentDigests> digests);
 
-std::string EncodeRecord(const residency::ResidencyRecord& record);
-// DATA_LOSS when the bytes are no record, or one without id or reference.
-absl::StatusOr<residency::ResidencyRecord> DecodeRecord(const std::string& bytes);
+// The record as it travels; its attachments' descriptors are added to `fds` and stay borrowed.
+void EncodeRecord(const residency::ResidencyRecord& record, v1::Record* out, std::vector<int>* fds);
+// DATA_LOSS when it is no record, or one without id or reference, or the attachments do not fit.
+absl::StatusOr<residency::ResidencyRecord> DecodeRecord(const v1::Record& message,
+                                                        std::span<wire::UniqueFd> attachments);
 
 // What follows returns DATA_LOSS when the agent's words, descriptors and seals do not fit together.
 
+// The memory of the load: the segments that were made for it, then those that it borrows.
 absl::StatusOr<std::shared_ptr<const residency::ResidentMemory>> ReadLoaded(
-    const v1::LoadDone& done, std::vector<wire::UniqueFd> fds, const plan::LoadPlan& plan);
+    const v1::LoadDone& done, std::vector<wire::UniqueFd> fds, const plan::LoadPlan& plan,
+    std::span<const residency::BorrowedSegment> borrowed);
 
 absl::StatusOr<std::shared_ptr<const residency::ResidentDigests>> ReadDigests(
     const std::string& weights_digest, wire::UniqueFd table_fd, const wire::TableView& table);

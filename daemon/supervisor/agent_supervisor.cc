@@ -119,33 +119,61 @@ void AgentSupervisor::Stop(bool leave_running) {
   }
 }
 
+absl::Status AgentSupervisor::CheckJob(const residency::LoadJob& job) const {
+  if (link_ == nullptr) {
+    return Unavailable(
+        options_.device,
+        absl::StrCat("the ", options_.label, " is not running (", std::string(why_down_.message()),
+                     "), so ", PathOf(job), " cannot be loaded"),
+        PathOf(job));
+  }
+  // With the table and the reference tables.
+  const size_t descriptors = job.checkpoint->files.size() + 1 + job.record.sources.size();
+  if (descriptors > wire::kMaxFdsPerFrame) {
+    return wire::MakeError(wire::Reason::kFormatUnsupported,
+                           absl::StrCat(PathOf(job), " is one of ", job.checkpoint->files.size(),
+                                        " files, more than ", plan::kMaxFiles),
+                           {{"file", PathOf(job)}}, "write the checkpoint in fewer, larger files");
+  }
+  return absl::OkStatus();
+}
+
 void AgentSupervisor::Load(residency::LoadJob job) {
   absl::Status refused;
   {
     wire::MutexLock lock(mutex_);
-    if (link_ == nullptr) {
-      refused = Unavailable(options_.device,
-                            absl::StrCat("the ", options_.label, " is not running (",
-                                         std::string(why_down_.message()), "), so ", PathOf(job),
-                                         " cannot be loaded"),
-                            PathOf(job));
-    } else if (job.checkpoint->files.size() >= wire::kMaxFdsPerFrame) {
-      refused =
-          wire::MakeError(wire::Reason::kFormatUnsupported,
-                          absl::StrCat(PathOf(job), " is one of ", job.checkpoint->files.size(),
-                                       " files, more than ", wire::kMaxFdsPerFrame - 1),
-                          {{"file", PathOf(job)}}, "write the checkpoint in fewer, larger files");
-    } else {
-      loads_[job.record.id] = {PathOf(job), job.plan};
+    refused = CheckJob(job);
+    if (refused.ok()) {
+      loads_[job.record.id] = {PathOf(job), job.plan, job.borrowed};
       link_->Send([job] { return MakeLoad(job); });
     }
   }
   if (!refused.ok()) observer_->OnLoadFailed(job.record.id, refused);
 }
 
+void AgentSupervisor::Identify(residency::LoadJob job) {
+  absl::Status refused;
+  {
+    wire::MutexLock lock(mutex_);
+    refused = CheckJob(job);
+    if (refused.ok()) {
+      readings_[job.record.id] = {PathOf(job), job.plan, {}};
+      link_->Send([job] { return MakeIdentify(job); });
+    }
+  }
+  if (!refused.ok()) observer_->OnIdentified(job.record.id, refused);
+}
+
+void AgentSupervisor::UpdateRecord(const residency::ResidencyRecord& record) {
+  wire::MutexLock lock(mutex_);
+  if (link_ == nullptr) return;
+  link_->Send([record] { return MakeUpdateRecord(record); });
+}
+
 void AgentSupervisor::CancelLoad(const std::string& residency_id) {
   wire::MutexLock lock(mutex_);
-  if (link_ == nullptr || !loads_.contains(residency_id)) return;
+  if (link_ == nullptr) return;
+  if (!loads_.contains(residency_id) && !readings_.contains(residency_id)) return;
   link_->Send([residency_id] { return MakeCancel(residency_id); });
 }
 
@@ -314,6 +342,7 @@ void AgentSupervisor::CameUp(std::shared_ptr<AgentLink> link, const residency::A
 
 void AgentSupervisor::WentDown(const absl::Status& why) {
   std::map<std::string, InFlight> loads;
+  std::map<std::string, InFlight> readings;
   std::set<std::string> releases;
   bool was_up = false;
   {
@@ -322,21 +351,23 @@ void AgentSupervisor::WentDown(const absl::Status& why) {
     link_ = nullptr;
     why_down_ = why;
     loads.swap(loads_);
+    readings.swap(readings_);
     releases.swap(releases_);
     tables_.clear();
     for (const auto& [id, load] : loads) given_up_.insert(id);
     given_up_.insert(releases.begin(), releases.end());
   }
   const bool stopping = absl::IsCancelled(why);
-  for (const auto& [id, load] : loads) {
-    observer_->OnLoadFailed(id, stopping
-                                    ? absl::CancelledError("modeld is stopping")
-                                    : Unavailable(options_.device,
-                                                  absl::StrCat("the ", options_.label, " died (",
-                                                               std::string(why.message()),
-                                                               ") while loading ", load.path),
-                                                  load.path));
-  }
+  const auto died = [&](const InFlight& load) {
+    return stopping ? absl::CancelledError("modeld is stopping")
+                    : Unavailable(
+                          options_.device,
+                          absl::StrCat("the ", options_.label, " died (",
+                                       std::string(why.message()), ") while loading ", load.path),
+                          load.path);
+  };
+  for (const auto& [id, load] : loads) observer_->OnLoadFailed(id, died(load));
+  for (const auto& [id, reading] : readings) observer_->OnIdentified(id, died(reading));
   for (const std::string& id : releases) observer_->OnReleased(id, 0);
   if ((was_up || in_background_) && !stopping) {
     observer_->OnAgentDown(
@@ -368,6 +399,9 @@ absl::Status AgentSupervisor::Handle(wire::Frame frame) {
     case v1::AgentEvent::kFailed:
       OnFailed(event.failed());
       break;
+    case v1::AgentEvent::kIdentified:
+      OnIdentified(event.identified(), std::move(frame.fds));
+      break;
     case v1::AgentEvent::kDigest:
       OnDigest(event.digest(), std::move(frame.fds));
       break;
@@ -395,7 +429,7 @@ void AgentSupervisor::OnDone(const v1::LoadDone& done, std::vector<wire::UniqueF
     if (auto node = loads_.extract(id); !node.empty()) load = std::move(node.mapped());
   }
   if (!load) return;
-  auto memory = ReadLoaded(done, std::move(fds), *load->plan);
+  auto memory = ReadLoaded(done, std::move(fds), *load->plan, load->borrowed);
   {
     wire::MutexLock lock(mutex_);
     if (memory.ok()) {
@@ -418,6 +452,27 @@ void AgentSupervisor::OnFailed(const v1::LoadFailed& failed) {
     if (loads_.erase(id) == 0) return;
   }
   observer_->OnLoadFailed(id, ReadFailure(failed.failure()));
+}
+
+void AgentSupervisor::OnIdentified(const v1::Identified& identified,
+                                   std::vector<wire::UniqueFd> fds) {
+  const std::string& id = identified.residency_id();
+  std::optional<InFlight> reading;
+  {
+    wire::MutexLock lock(mutex_);
+    if (auto node = readings_.extract(id); !node.empty()) reading = std::move(node.mapped());
+  }
+  if (!reading) return;
+  if (identified.has_failure()) {
+    return observer_->OnIdentified(id, ReadFailure(identified.failure()));
+  }
+  if (fds.size() != 1) {
+    return observer_->OnIdentified(id, absl::DataLossError("digests without their table"));
+  }
+  auto digests = ReadDigests(identified.weights_digest(), std::move(fds.front()),
+                             reading->plan->table->view());
+  if (!digests.ok()) return observer_->OnIdentified(id, digests.status());
+  observer_->OnIdentified(id, (*digests)->content);
 }
 
 void AgentSupervisor::OnDigest(const v1::DigestDone& done, std::vector<wire::UniqueFd> fds) {

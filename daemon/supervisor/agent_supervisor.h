@@ -69,7 +69,9 @@ class AgentSupervisor : public residency::DeviceBackend {
   void Stop(bool leave_running);
 
   void Load(residency::LoadJob job) override;
+  void Identify(residency::LoadJob job) override;
   void CancelLoad(const std::string& residency_id) override;
+  void UpdateRecord(const residency::ResidencyRecord& record) override;
   void Release(const std::string& residency_id) override;
   void Adopt(const residency::ResidencyRecord& record,
              std::shared_ptr<const residency::ResidentMemory> memory,
@@ -81,11 +83,14 @@ class AgentSupervisor : public residency::DeviceBackend {
  private:
   using Table = std::shared_ptr<const plan::SealedTable>;
   struct InFlight {
-    std::string path;  // of the first file, for messages
+    std::string path;
     std::shared_ptr<const plan::LoadPlan> plan;
+    std::vector<residency::BorrowedSegment> borrowed;
   };
   enum class Phase { kStarting, kUp, kDown, kStopped };
 
+  // Can it be sent now?
+  absl::Status CheckJob(const residency::LoadJob& job) const MODELD_REQUIRES(mutex_);
   void Run();
   // One connection, from the hello to its end, which is returned.
   absl::Status Serve(wire::UniqueFd connection);
@@ -98,6 +103,7 @@ class AgentSupervisor : public residency::DeviceBackend {
   absl::Status Handle(wire::Frame frame);
   void OnDone(const v1::LoadDone& done, std::vector<wire::UniqueFd> fds);
   void OnFailed(const v1::LoadFailed& failed);
+  void OnIdentified(const v1::Identified& identified, std::vector<wire::UniqueFd> fds);
   void OnDigest(const v1::DigestDone& done, std::vector<wire::UniqueFd> fds);
   void SetPhase(Phase phase, absl::Status why);
   bool Rest(base::Duration duration) const;
@@ -116,6 +122,7 @@ class AgentSupervisor : public residency::DeviceBackend {
   absl::Status why_down_ MODELD_GUARDED_BY(mutex_);
   std::shared_ptr<AgentLink> link_ MODELD_GUARDED_BY(mutex_);  // null: down
   std::map<std::string, InFlight> loads_ MODELD_GUARDED_BY(mutex_);
+  std::map<std::string, InFlight> readings_ MODELD_GUARDED_BY(mutex_);  // Identify
   std::set<std::string> releases_ MODELD_GUARDED_BY(mutex_);
   std::map<std::string, Table> tables_ MODELD_GUARDED_BY(mutex_);  // of what the agent has
   // Answered as failed or released when the connection was lost: not wanted back.

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
+#include <algorithm>
+#include <chrono>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +16,10 @@
 namespace modeld::supervisor {
 namespace {
 
+// Within it a file may be modified twice at what its times call one moment: file systems count in
+// ticks, and clocks of file servers differ.
+constexpr std::chrono::seconds kSettlingTime{3};
+
 plan::Place PlaceOn(const std::string& device) {
   return device == residency::kHostDevice ? plan::Place::kHost : plan::Place::kDevice;
 }
@@ -21,8 +27,16 @@ plan::Place PlaceOn(const std::string& device) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Catalog::Resolve(
-    const std::string& reference) {
-  return resolve_(reference);
+    const std::string& reference, const plan::LoadConfig& config) {
+  auto opened = resolve_(reference);
+  if (!opened.ok()) return opened.status();
+  (*opened)->config = config;
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const int64_t settled_ns = std::chrono::nanoseconds(now - kSettlingTime).count();
+  (*opened)->settled = std::ranges::all_of((*opened)->files, [&](const plan::OpenFile& file) {
+    return std::max(file.identity.mtime_ns, file.identity.ctime_ns) < settled_ns;
+  });
+  return *std::move(opened);
 }
 
 absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Catalog::Plan(
@@ -32,21 +46,31 @@ absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Catalog::Plan(
   auto plan = plan::MakeLayout(parsed->source->view(), parsed->format, PlaceOn(device));
   if (!plan.ok()) return plan.status();
   plan->reference_table = parsed->reference_table;
-  plan->samples = parsed->samples;
+  plan->fingerprint = plan::FingerprintOf(plan->table->view(), parsed->samples);
+  if (checkpoint.settled) {
+    auto digests = digests_.Find(checkpoint.Key());
+    // A key is never of two contents; a cache may be of another release.
+    if (digests != nullptr && digests->tensors.size() == plan->table->view().size()) {
+      plan->digests = std::move(digests);
+    }
+  }
   return std::make_shared<const plan::LoadPlan>(*std::move(plan));
 }
 
 absl::StatusOr<residency::HostSource> Catalog::PlanFromHost(
     const residency::ResidencyRecord& record, const residency::ResidentMemory& memory,
-    const std::string& device) {
-  auto plan = plan::MakeLayout(memory.table->view(), record.format, PlaceOn(device));
+    std::shared_ptr<const plan::ContentDigests> content, const std::string& device) {
+  auto plan =
+      plan::MakeLayout(memory.table->view(), record.sources.front().format, PlaceOn(device));
   if (!plan.ok()) return plan.status();
+  plan->fingerprint = plan::FingerprintOf(plan->table->view(), {});
+  plan->digests = std::move(content);
   auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
-  checkpoint->reference = record.references.front();
-  for (const residency::LoadedSegment& segment : memory.segments) {
+  checkpoint->reference = record.reference();
+  for (const auto& segment : memory.segments) {
     plan::OpenFile& file = checkpoint->files.emplace_back();
     file.path = absl::StrCat("residency ", record.id, " on the host");
-    file.fd = wire::UniqueFd(::fcntl(segment.fds.front().get(), F_DUPFD_CLOEXEC, 0));
+    file.fd = wire::UniqueFd(::fcntl(segment->fds.front().get(), F_DUPFD_CLOEXEC, 0));
     struct stat status;
     if (!file.fd.valid() || ::fstat(file.fd.get(), &status) != 0) {
       return absl::ResourceExhaustedError(

@@ -78,6 +78,10 @@ class BackendRecorder : public residency::BackendObserver {
                 std::shared_ptr<const residency::ResidentDigests> known) override {
     Note([&] { digests[id] = std::move(known); });
   }
+  void OnIdentified(const std::string& id,
+                    absl::StatusOr<std::shared_ptr<const plan::ContentDigests>> content) override {
+    Note([&] { identified.emplace(id, std::move(content)); });
+  }
   void OnReleased(const std::string& id, uint64_t unreturned_bytes) override {
     Note([&] { ++released[id]; });
   }
@@ -105,6 +109,7 @@ class BackendRecorder : public residency::BackendObserver {
   std::map<std::string, residency::LoadStats> stats;
   std::map<std::string, absl::Status> failed;
   std::map<std::string, std::shared_ptr<const residency::ResidentDigests>> digests;
+  std::map<std::string, absl::StatusOr<std::shared_ptr<const plan::ContentDigests>>> identified;
   std::map<std::string, int> released;
   std::map<std::string, Inventory> inventory;
   residency::AgentInfo info;

@@ -29,6 +29,7 @@ inline plan::OpenFile OpenAt(const std::string& path) {
     std::abort();
   }
   file.identity = *identity;
+  file.name = path.substr(path.rfind('/') + 1);
   return file;
 }
 
@@ -61,13 +62,13 @@ inline residency::LoadJob JobFor(const std::string& id, std::vector<plan::OpenFi
   checkpoint->files = std::move(files);
   residency::LoadJob job;
   job.record.id = id;
-  job.record.references = {checkpoint->reference};
-  job.record.content_key = checkpoint->Key();
+  job.record.sources.push_back({.content_key = checkpoint->Key(),
+                                .format = "safetensors",
+                                .references = {checkpoint->reference}});
   job.record.device = "host";
   job.record.generation = 7;
-  job.record.format = "safetensors";
   job.checkpoint = std::move(checkpoint);
-  job.plan = *std::move(plan);
+  job.plan = std::make_shared<const plan::LoadPlan>(*std::move(plan));
   return job;
 }
 

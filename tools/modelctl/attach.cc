@@ -86,6 +86,7 @@ absl::StatusOr<std::unique_ptr<AttachSession>> AttachSession::Open(const std::st
 }
 
 absl::StatusOr<LeaseDescriptors> AttachSession::GetDescriptors(const std::string& lease_id,
+                                                               bool has_reference_table,
                                                                bool want_digests,
                                                                Deadline deadline) {
   v1::AttachClientMessage ask;
@@ -111,15 +112,18 @@ absl::StatusOr<LeaseDescriptors> AttachSession::GetDescriptors(const std::string
     has_digests = answer.has_digests();
     more = answer.more();
   }
-  if (all.size() < (has_digests ? 2 : 1)) return Nonsense("a lease without a tensor table");
+  const size_t least = 1 + (has_digests ? 1 : 0) + (has_reference_table ? 1 : 0);
+  if (all.size() < least) return Nonsense("a lease without its tables");
 
   LeaseDescriptors descriptors;
   if (has_digests) {
     descriptors.digests = std::move(all.back());
     all.pop_back();
   }
-  descriptors.table = std::move(all.front());
-  std::move(all.begin() + 1, all.end(), std::back_inserter(descriptors.segments));
+  auto next = all.begin();
+  descriptors.table = std::move(*next++);
+  if (has_reference_table) descriptors.reference_table = std::move(*next++);
+  std::move(next, all.end(), std::back_inserter(descriptors.segments));
   return descriptors;
 }
 

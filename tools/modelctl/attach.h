@@ -23,6 +23,7 @@ using Deadline = std::optional<std::chrono::steady_clock::time_point>;
 
 struct LeaseDescriptors {
   wire::UniqueFd table;
+  wire::UniqueFd reference_table;  // not valid: there is none
   std::vector<wire::UniqueFd> segments;
   wire::UniqueFd digests;  // not valid: not known yet
 };
@@ -38,7 +39,9 @@ class AttachSession {
   // Goes as metadata `modeld-session-bin` with calls.
   const std::string& session_id() const { return session_id_; }
 
-  absl::StatusOr<LeaseDescriptors> GetDescriptors(const std::string& lease_id, bool want_digests,
+  // `has_reference_table` is what Granted said.
+  absl::StatusOr<LeaseDescriptors> GetDescriptors(const std::string& lease_id,
+                                                  bool has_reference_table, bool want_digests,
                                                   Deadline deadline);
 
  private:

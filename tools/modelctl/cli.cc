@@ -66,6 +66,7 @@ void Declare(CLI::App& app, CommandLine& line) {
   AddEvents(app, line.verb);
   AddInspect(app, line.verb);
   AddVerify(app, line.verb);
+  AddDigest(app, line.verb);
   AddExport(app, line.verb);
   AddHealth(app, line.verb);
   AddVersion(app, line.verb);

@@ -24,6 +24,9 @@ class LoadProgress {
         display_.ShowText("waiting for room: " + HumanBytes(progress.bytes_total()) + " needed, " +
                           HumanBytes(progress.bytes_done()) + " free");
         break;
+      case v1::Progress::IDENTIFYING:
+        display_.ShowText("comparing it with what is resident");
+        break;
       default:
         display_.ShowText("reading its header");
     }

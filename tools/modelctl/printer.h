@@ -46,6 +46,7 @@ class Printer {
   virtual std::string Pinned(const v1::PinResponse& reply) const = 0;
   virtual std::string Unpinned(const v1::UnpinResponse& reply) const = 0;
   virtual std::string Verified(const VerifyReport& report) const = 0;
+  virtual std::string Digested(const DigestReport& report) const = 0;
   virtual std::string Exported(const ExportReport& report) const = 0;
   virtual std::string Health(const grpc::health::v1::HealthCheckResponse& reply) const = 0;
   virtual std::string Version(const VersionReport& report) const = 0;

@@ -152,7 +152,8 @@ absl::Status RawLease::Map() {
     sizes.push_back(info->size_bytes);
     segments.push_back(*std::move(info));
   }
-  auto descriptors = session_->GetDescriptors(granted_.lease_id(), false, deadline_);
+  auto descriptors = session_->GetDescriptors(
+      granted_.lease_id(), granted_.reference_table_size_bytes() > 0, false, deadline_);
   if (!descriptors.ok()) return descriptors.status();
   if (descriptors->segments.size() != descriptor_count) {
     return Broken(absl::DataLossError("their number is wrong"), "segments");
@@ -167,6 +168,10 @@ absl::Status RawLease::Map() {
                                         {.require_alignment = true, .region_sizes = sizes});
   if (!view.ok()) return Broken(view.status(), "a tensor table");
   table_ = *view;
+  if (descriptors->reference_table.valid()) {
+    status = MapReferenceTable(descriptors->reference_table);
+    if (!status.ok()) return status;
+  }
 
   std::span<const wire::UniqueFd> left = descriptors->segments;
   for (const wire::SegmentInfo& info : segments) {
@@ -177,6 +182,20 @@ absl::Status RawLease::Map() {
     status = host ? MapOnHost(info, fds[0]) : MapOnGpu(info, fds);
     if (!status.ok()) return status;
   }
+  return absl::OkStatus();
+}
+
+absl::Status RawLease::MapReferenceTable(const wire::UniqueFd& fd) {
+  const uint64_t size_bytes = granted_.reference_table_size_bytes();
+  if (auto status = wire::CheckSealed(fd.get(), size_bytes); !status.ok()) {
+    return Broken(status, "a reference table");
+  }
+  auto mapping = wire::MapReadOnly(fd.get(), size_bytes);
+  if (!mapping.ok()) return mapping.status();
+  reference_mapping_ = *std::move(mapping);
+  auto table = wire::ReferenceTable::Validate(reference_mapping_.bytes());
+  if (!table.ok()) return Broken(table.status(), "a reference table");
+  reference_table_ = *table;
   return absl::OkStatus();
 }
 
@@ -233,7 +252,8 @@ absl::StatusOr<RawLease::Digests> RawLease::WaitForDigests() {
     if (!update.ok()) return update.status();
     if (update->has_digest_known()) digests.weights = update->digest_known().digest();
   }
-  auto descriptors = session_->GetDescriptors(granted_.lease_id(), true, deadline_);
+  auto descriptors = session_->GetDescriptors(
+      granted_.lease_id(), granted_.reference_table_size_bytes() > 0, true, deadline_);
   if (!descriptors.ok()) return descriptors.status();
   if (!descriptors->digests.valid())
     return Broken(absl::DataLossError("it is missing"), "a digest table");

@@ -20,6 +20,7 @@
 #include "modeld/v1/residency_service.grpc.pb.h"
 #include "wire/digest.h"
 #include "wire/memfd.h"
+#include "wire/reference_table.h"
 #include "wire/segment.h"
 #include "wire/tensor_table.h"
 
@@ -47,6 +48,7 @@ class RawLease {
   // As the holder asked for it.
   const std::string& reference() const { return request_.spec().reference(); }
   const wire::TableView& table() const { return table_; }
+  const wire::ReferenceTable& reference_table() const { return reference_table_; }
   // Bytes of a segment, from wherever it lies: from a GPU in a copy, which the next call replaces.
   // DEVICE_LOST, DEVICE_UNAVAILABLE. REQUIRES: within the segment
   absl::StatusOr<std::span<const std::byte>> Read(uint32_t region, uint64_t offset,
@@ -66,6 +68,7 @@ class RawLease {
 
   absl::Status Open(const OnProgress& on_progress);
   absl::Status Map();
+  absl::Status MapReferenceTable(const wire::UniqueFd& fd);
   absl::Status MapOnHost(const wire::SegmentInfo& info, const wire::UniqueFd& fd);
   absl::Status MapOnGpu(const wire::SegmentInfo& info, std::span<const wire::UniqueFd> fds);
   // The next message of the stream, or why there is none.
@@ -82,6 +85,8 @@ class RawLease {
   v1::Granted granted_;
   wire::Mapping table_mapping_;
   wire::TableView table_;
+  wire::Mapping reference_mapping_;
+  wire::ReferenceTable reference_table_;
   std::vector<wire::Mapping> segment_mappings_;
   std::vector<std::span<const std::byte>> segments_;
   const device::Plugin* gpu_ = nullptr;  // null: the memory is the host's

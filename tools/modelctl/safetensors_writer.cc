@@ -86,13 +86,14 @@ absl::StatusOr<uint64_t> SafetensorsDataBytes(const wire::TableView& table) {
   return total;
 }
 
-absl::StatusOr<std::string> SafetensorsHeader(const wire::TableView& table) {
+absl::StatusOr<std::string> SafetensorsHeader(const wire::TableView& table,
+                                              const wire::ReferenceTable& reference) {
   std::string json = "{";
-  if (table.metadata_count() > 0) {
+  if (reference.metadata_count() > 0) {
     json += "\"__metadata__\":{";
-    for (size_t i = 0; i < table.metadata_count(); ++i) {
+    for (size_t i = 0; i < reference.metadata_count(); ++i) {
       if (i > 0) json += ',';
-      const auto [key, value] = table.metadata(i);
+      const auto [key, value] = reference.metadata(i);
       AppendQuoted(key, json);
       json += ':';
       AppendQuoted(value, json);
@@ -126,9 +127,9 @@ absl::StatusOr<std::string> SafetensorsHeader(const wire::TableView& table) {
   return header + json;
 }
 
-absl::Status WriteSafetensors(const wire::TableView& table, const wire::ReadRegion& read,
-                              const Sink& sink) {
-  const auto header = SafetensorsHeader(table);
+absl::Status WriteSafetensors(const wire::TableView& table, const wire::ReferenceTable& reference,
+                              const wire::ReadRegion& read, const Sink& sink) {
+  const auto header = SafetensorsHeader(table, reference);
   if (!header.ok()) return header.status();
   if (absl::Status written = sink(std::as_bytes(std::span(*header))); !written.ok()) return written;
   for (size_t position = 0; position < table.size(); ++position) {

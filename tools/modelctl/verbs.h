@@ -27,6 +27,7 @@ void AddDevices(CLI::App& app, Verb& chosen);
 void AddEvents(CLI::App& app, Verb& chosen);
 void AddInspect(CLI::App& app, Verb& chosen);
 void AddVerify(CLI::App& app, Verb& chosen);
+void AddDigest(CLI::App& app, Verb& chosen);
 void AddExport(CLI::App& app, Verb& chosen);
 void AddHealth(CLI::App& app, Verb& chosen);
 void AddVersion(CLI::App& app, Verb& chosen);

@@ -14,6 +14,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "modeld/error.h"
 #include "modeld/export.h"
@@ -21,10 +22,29 @@
 
 namespace modeld {
 
+// What of a checkpoint is loaded, and how. Part of what makes two copies the same.
+struct LoadConfig {
+  // `F32`, `F16` or `BF16`: tensors of F64, F32, F16 and BF16 are converted to it while they are
+  // loaded, rounded to nearest, ties to even. Empty: as they are stored.
+  std::string cast = {};
+  // Globs over names: `*` for any characters, `?` for one. Without `include` all tensors are
+  // wanted; what `exclude` names is not.
+  std::vector<std::string> include = {};
+  std::vector<std::string> exclude = {};
+  // Only tensors whose name begins so, and it is taken off before the globs look. Chooses among the
+  // state dicts of a training checkpoint, too: `ema.`.
+  std::string key_prefix = {};
+
+  bool operator==(const LoadConfig&) const = default;
+  // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14
+  auto operator<=>(const LoadConfig&) const = default;
+};
+
 // Names one copy of one model. Equal specs in one process are one Model and one lease.
 struct ModelSpec {
   // What a config says: an absolute path, a `file://` URI, a path relative to one of the daemon's
-  // roots.
+  // roots, of a file or a directory; `org/name` in a Hugging Face cache; an alias; or `sha256:...`,
+  // the digest of something resident (docs/identity.md).
   std::string reference;
   // Where the copy is: `host` (empty means that, too), `cuda` (the current device of the thread
   // that calls), `cuda:N` (as this process counts, which sees what CUDA_VISIBLE_DEVICES leaves), or
@@ -44,6 +64,11 @@ struct ModelSpec {
   // and where the copy is exported by CUDA IPC, which maps for one GPU. Empty: none, and a kernel
   // of another GPU that reads the tensors faults.
   std::string peer = {};
+  LoadConfig config = {};
+  // `sha256:` and 64 hex digits: the weights digest that the copy must have. Acquire waits until it
+  // is known, and throws kFailedPrecondition (DIGEST_MISMATCH) where it is another one. Empty:
+  // whatever the reference leads to.
+  std::string expected_digest = {};
 
   bool operator==(const ModelSpec&) const = default;
   // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14
@@ -51,7 +76,8 @@ struct ModelSpec {
 };
 
 struct Progress {
-  enum class Phase { kPlanning, kWaiting, kLoading };
+  // kIdentifying: it may be what is resident already, and is compared with that.
+  enum class Phase { kPlanning, kWaiting, kLoading, kIdentifying };
   Phase phase;
   std::uint64_t bytes_done;
   std::uint64_t bytes_total;

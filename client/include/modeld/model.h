@@ -32,6 +32,13 @@ struct TensorView {
   std::size_t size_bytes;  // from the first to one past the last element
 };
 
+// A small file that comes with a reference: configuration, a tokenizer, code. Lives as long as the
+// Model, in memory that it shares with every other worker.
+struct FileView {
+  std::string_view name;  // a path within the checkpoint: `tokenizer.json`
+  std::span<const std::byte> bytes;
+};
+
 // A lease on one residency and its mapping.
 //
 // Immutable (but for digest() and state()) and thread-safe. Destroying the last shared_ptr unmaps
@@ -55,11 +62,17 @@ class MODELD_EXPORT Model {
   virtual std::uint64_t size_bytes() const = 0;
   // Weights digest, `sha256:` and 64 hex digits; empty while the daemon is still computing it.
   virtual std::string digest() const = 0;
-  // The checkpoint's `__metadata__`.
+  // What the checkpoint says of itself: `__metadata__` of safetensors.
   virtual std::size_t metadata_size() const = 0;
   virtual std::pair<std::string_view, std::string_view> metadata(std::size_t index) const = 0;
   virtual std::optional<std::string_view> metadata(std::string_view key) const = 0;
 
+  // The small files of the reference, by name.
+  virtual std::size_t file_count() const = 0;
+  virtual FileView file(std::size_t index) const = 0;  // REQUIRES: index < file_count()
+  virtual std::optional<FileView> file(std::string_view name) const = 0;
+
+  // As it was asked for; metadata and files are those of this reference.
   virtual const std::string& reference() const = 0;
   virtual const std::string& residency_id() const = 0;
   // `host`, or the UUID of a GPU: `GPU-` and 36 characters in lower case.

@@ -117,7 +117,7 @@ class AgentTest : public testing::Test {
     v1::AgentRequest request;
     v1::LoadRequest* load = request.mutable_load();
     load->set_residency_id(id);
-    load->set_record("record of " + id);
+    load->mutable_record()->set_record("record of " + id);
     v1::SourceFile* source = load->add_files();
     source->set_path(path);
     source->set_size_bytes(identity->size_bytes);
@@ -152,7 +152,7 @@ TEST_F(AgentTest, GivesBackItsInventoryWithTheRecordUnread) {
   EXPECT_TRUE(Receive(next).has_welcome());
   std::vector<wire::UniqueFd> fds;
   const v1::AgentEvent event = Receive(next, &fds);
-  EXPECT_EQ(event.inventory().record(), "record of a");
+  EXPECT_EQ(event.inventory().record().record(), "record of a");
   ASSERT_EQ(fds.size(), 2u);
   const auto bytes = wire::MapReadOnly(fds[1].get(), kUnit);
   ASSERT_TRUE(bytes.ok());

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "agent/messages.h"
 #include "memory/host_segment.h"
 #include "wire/digest.h"
 #include "wire/tensor_table.h"
@@ -29,7 +30,8 @@ std::shared_ptr<Residency> Make(const std::string& id, uint64_t size_bytes, int 
   }
   auto residency = std::make_shared<Residency>();
   residency->id = id;
-  residency->segments.push_back(*(*fill)->Export());
+  residency->segments.push_back(
+      std::make_shared<HeldSegment>(HeldSegment{SegmentId(id, 0), *(*fill)->Export()}));
   wire::TableBuilder table;
   table.AddRegion(segment_bytes);
   const int64_t shape[] = {static_cast<int64_t>(size_bytes)};

@@ -15,6 +15,8 @@ struct Checkpoint {
   wire::TableBuilder builder;
   std::string segment = std::string(4096, '\0');
   std::string table_bytes;
+  wire::ReferenceTableBuilder reference;
+  std::string reference_bytes;
 
   Checkpoint() {
     builder.AddRegion(segment.size());
@@ -40,6 +42,11 @@ struct Checkpoint {
                  .offset = offset,
                  .size_bytes = size,
                  .alias = alias});
+  }
+
+  wire::ReferenceTable Reference() {
+    reference_bytes = reference.Build();
+    return wire::ReferenceTable::Validate(std::as_bytes(std::span(reference_bytes))).value();
   }
 
   wire::TableView View() {
@@ -74,7 +81,8 @@ wire::ReadRegion Reader(const Checkpoint& checkpoint) {
 File WriteAndRead(Checkpoint& checkpoint) {
   File file;
   const absl::Status written = WriteSafetensors(
-      checkpoint.View(), Reader(checkpoint), [&](std::span<const std::byte> bytes) {
+      checkpoint.View(), checkpoint.Reference(), Reader(checkpoint),
+      [&](std::span<const std::byte> bytes) {
         file.bytes.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
         return absl::OkStatus();
       });
@@ -117,8 +125,8 @@ TEST(SafetensorsWriter, KeepsTheOrderOfTheCheckpoint) {
 
 TEST(SafetensorsWriter, WritesMetadataOnlyWhereThereIsAny) {
   Checkpoint with;
-  with.builder.AddMetadata("format", "pt");
-  with.builder.AddMetadata("note", "a \"quoted\" \\ line\nand \x01 control, é");
+  with.reference.AddMetadata("format", "pt");
+  with.reference.AddMetadata("note", "a \"quoted\" \\ line\nand \x01 control, é");
   const File file = WriteAndRead(with);
   EXPECT_EQ(file.header["__metadata__"]["format"], "pt");
   EXPECT_EQ(file.header["__metadata__"]["note"], "a \"quoted\" \\ line\nand \x01 control, é");
@@ -160,9 +168,10 @@ TEST(SafetensorsWriter, ComesInPiecesAndStopsWhenTheSinkFails) {
   checkpoint.Add("b", wire::DType::kU8, {8}, 8);
   int calls = 0;
   const absl::Status written =
-      WriteSafetensors(checkpoint.View(), Reader(checkpoint), [&](std::span<const std::byte>) {
-        return ++calls == 2 ? absl::CancelledError("enough") : absl::OkStatus();
-      });
+      WriteSafetensors(checkpoint.View(), checkpoint.Reference(), Reader(checkpoint),
+                       [&](std::span<const std::byte>) {
+                         return ++calls == 2 ? absl::CancelledError("enough") : absl::OkStatus();
+                       });
   EXPECT_EQ(written.code(), absl::StatusCode::kCancelled);
   EXPECT_EQ(calls, 2);
 }
@@ -172,7 +181,8 @@ TEST(SafetensorsWriter, SaysBeforehandHowMuchItWillWrite) {
   checkpoint.Add("a", wire::DType::kU8, {3, 2}, 0, {1, 3});
   checkpoint.Add("b", wire::DType::kF32, {4}, 8);
   const auto view = checkpoint.View();
-  const uint64_t expected = SafetensorsHeader(view)->size() + *SafetensorsDataBytes(view);
+  const uint64_t expected =
+      SafetensorsHeader(view, checkpoint.Reference())->size() + *SafetensorsDataBytes(view);
   EXPECT_EQ(WriteAndRead(checkpoint).bytes.size(), expected);
 }
 

@@ -3,9 +3,11 @@
 
 #pragma once
 
+#include <cstring>
 #include <map>
 #include <memory>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -13,12 +15,23 @@
 #include "base/executor.h"
 #include "base/manual_clock.h"
 #include "residency/manager.h"
+#include "wire/digest.h"
 #include "wire/error.h"
 
 namespace modeld::residency {
 
-// One tensor of `bytes` bytes in one segment. Aborts on error: the input is the test's own.
-inline std::shared_ptr<const plan::LoadPlan> MakePlan(uint64_t segment_bytes) {
+// What something holds that is called `content`.
+inline std::shared_ptr<const plan::ContentDigests> DigestsOf(const std::string& content) {
+  plan::ContentDigests digests;
+  digests.weights = wire::TensorDigest(std::as_bytes(std::span(content)));
+  digests.tensors = {digests.weights};
+  return std::make_shared<const plan::ContentDigests>(std::move(digests));
+}
+
+// One tensor of `bytes` bytes in one segment; the sample of it is of `content`, and none is taken
+// of an empty one. Aborts on error: the input is the test's own.
+inline std::shared_ptr<plan::LoadPlan> MakePlan(uint64_t segment_bytes,
+                                                const std::string& content = {}) {
   wire::TableBuilder builder;
   builder.AddRegion(segment_bytes);
   const int64_t shape[] = {static_cast<int64_t>(segment_bytes)};
@@ -35,17 +48,35 @@ inline std::shared_ptr<const plan::LoadPlan> MakePlan(uint64_t segment_bytes) {
   plan->segment_sizes = {segment_bytes};
   plan->ranges = {{0, 0, 0, 0, segment_bytes}};
   plan->table = plan::SealedTable::Make(builder.Build(), {}).value();
+  plan::Sample sample = {};
+  if (!content.empty()) std::memcpy(sample.data(), &DigestsOf(content)->weights, sizeof(sample));
+  plan->fingerprint = plan::FingerprintOf(plan->table->view(), {sample});
   return plan;
 }
 
-// A checkpoint's content is named by its inode; a reference is `name` or `name#alias` for another
-// name of the same.
+// A file is named by its inode; a reference is `name` or `name#alias` for another name of the same
+// file. Unless told otherwise each file has a content of its own.
 class FakeCatalog : public CheckpointCatalog {
  public:
   static constexpr uint64_t kUnit = 2 << 20;
 
   // `units` of 2 MiB.
   void Put(const std::string& name, uint64_t units) { sizes_[name] = units * kUnit; }
+  // The same as a file that is called `content`, whether or not a sample of it is taken.
+  void PutContent(const std::string& name, uint64_t units, const std::string& content,
+                  bool sampled = true) {
+    Put(name, units);
+    contents_[name] = content;
+    if (!sampled) unsampled_.insert(name);
+  }
+  // Its digest is known from an earlier load.
+  void Cache(const std::string& name) { cached_.insert(name); }
+  std::string ContentOf(const std::string& name) const {
+    const auto found = contents_.find(name);
+    const auto version = versions_.find(name);
+    if (found != contents_.end()) return found->second;
+    return absl::StrCat(name, "@", version == versions_.end() ? 0 : version->second);
+  }
   // The file behind the name is another one from now on.
   void Replace(const std::string& name) { ++versions_[name]; }
   void FailPlan(const std::string& name, absl::Status status) {
@@ -54,13 +85,15 @@ class FakeCatalog : public CheckpointCatalog {
   int plan_count() const { return plan_count_; }
 
   absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Resolve(
-      const std::string& reference) override {
+      const std::string& reference, const plan::LoadConfig& config = {}) override {
     const std::string name = reference.substr(0, reference.find('#'));
     if (!sizes_.contains(name)) {
       return wire::MakeError(wire::Reason::kCheckpointNotFound, absl::StrCat("no ", name));
     }
     auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
     checkpoint->reference = reference;
+    checkpoint->config = config;
+    checkpoint->settled = true;
     plan::OpenFile file;
     file.path = name;
     file.identity.inode = std::hash<std::string>()(absl::StrCat(name, "@", versions_[name]));
@@ -74,20 +107,35 @@ class FakeCatalog : public CheckpointCatalog {
     const std::string& name = checkpoint.files.front().path;
     if (const auto error = plan_errors_.find(name); error != plan_errors_.end())
       return error->second;
-    return MakePlan(sizes_.at(name));
+    auto plan = MakePlan(sizes_.at(name), unsampled_.contains(name) ? "" : ContentOf(name));
+    if (cached_.contains(name)) plan->digests = DigestsOf(ContentOf(name));
+    return plan;
   }
 
   absl::StatusOr<HostSource> PlanFromHost(const ResidencyRecord& record,
                                           const ResidentMemory& memory,
+                                          std::shared_ptr<const plan::ContentDigests> content,
                                           const std::string&) override {
     auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
     checkpoint->reference = absl::StrCat("host:", record.id);
-    return HostSource{std::move(checkpoint), MakePlan(memory.segments.front().info.size_bytes)};
+    auto plan = MakePlan(memory.segments.front()->info.size_bytes);
+    plan->digests = std::move(content);
+    return HostSource{std::move(checkpoint), std::move(plan)};
   }
+
+  void RememberDigests(const std::string& content_key,
+                       const plan::ContentDigests& digests) override {
+    remembered[content_key] = digests.weights;
+  }
+
+  std::map<std::string, wire::Digest> remembered;
 
  private:
   std::map<std::string, uint64_t> sizes_;
   std::map<std::string, int> versions_;
+  std::map<std::string, std::string> contents_;
+  std::set<std::string> unsampled_;
+  std::set<std::string> cached_;
   std::map<std::string, absl::Status> plan_errors_;
   int plan_count_ = 0;
 };
@@ -96,38 +144,55 @@ class FakeCatalog : public CheckpointCatalog {
 class FakeBackend : public DeviceBackend {
  public:
   void Load(LoadJob job) override { loads.push_back(std::move(job)); }
+  void Identify(LoadJob job) override { readings.push_back(std::move(job)); }
   void CancelLoad(const std::string& id) override { cancelled.insert(id); }
+  void UpdateRecord(const ResidencyRecord& record) override { records[record.id] = record; }
   void Release(const std::string& id) override { released.push_back(id); }
   void Adopt(const ResidencyRecord& record, std::shared_ptr<const ResidentMemory>,
              std::shared_ptr<const ResidentDigests>) override {
     adopted.push_back(record.id);
   }
 
-  std::shared_ptr<const ResidentMemory> Memory(const plan::LoadPlan& plan) const {
+  std::shared_ptr<const ResidentMemory> Memory(
+      const std::string& id, const plan::LoadPlan& plan,
+      const std::vector<BorrowedSegment>& borrowed = {}) const {
     auto memory = std::make_shared<ResidentMemory>();
     memory->table = plan.table;
     for (const uint64_t size : plan.segment_sizes) {
-      SegmentInfo& info = memory->segments.emplace_back().info;
-      info.kind = kind;
-      info.size_bytes = size;
-      info.page_size_bytes = 4096;
+      auto segment = std::make_shared<LoadedSegment>();
+      segment->id = absl::StrCat(id, "/", memory->segments.size());
+      segment->info.kind = kind;
+      segment->info.size_bytes = size;
+      segment->info.page_size_bytes = 4096;
+      memory->segments.push_back(std::move(segment));
     }
+    for (const BorrowedSegment& one : borrowed) memory->segments.push_back(one.segment);
     return memory;
   }
 
   // Finishes the oldest load that is not finished yet.
   void FinishLoad(Manager& manager) {
     const LoadJob job = Take();
-    manager.OnLoaded(job.record.id, Memory(*job.plan), {"buffered", 1});
+    manager.OnLoaded(job.record.id, Memory(job.record.id, *job.plan, job.borrowed),
+                     {"buffered", 1});
   }
   void FailLoad(Manager& manager, absl::Status status) {
     manager.OnLoadFailed(Take().record.id, std::move(status));
+  }
+  // Reads the files of the oldest that is to be read.
+  void FinishReading(Manager& manager, const FakeCatalog& catalog) {
+    const LoadJob job = std::move(readings.front());
+    readings.erase(readings.begin());
+    manager.OnIdentified(job.record.id,
+                         DigestsOf(catalog.ContentOf(job.checkpoint->files.front().path)));
   }
   void FinishReleases(Manager& manager) {
     for (const std::string& id : std::exchange(released, {})) manager.OnReleased(id, 0);
   }
 
   std::vector<LoadJob> loads;
+  std::vector<LoadJob> readings;
+  std::map<std::string, ResidencyRecord> records;
   std::set<std::string> cancelled;
   std::vector<std::string> released;
   std::vector<std::string> adopted;

@@ -299,9 +299,11 @@ TEST_F(ManagerTest, TellsHoldersTheDigestAndLaterOnesWithTheirGrant) {
   backend_.FinishLoad(manager_);
   EXPECT_EQ(early->grants.at(0).digest, "");
   auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf("a");
+  const std::string text = wire::DigestText(digests->content->weights);
   manager_.OnDigest(early->grants[0].residency_id, digests);
-  EXPECT_THAT(early->digests, ElementsAre(wire::DigestText({})));
-  EXPECT_EQ(Acquire("a")->grants.at(0).digest, wire::DigestText({}));
+  EXPECT_THAT(early->digests, ElementsAre(text));
+  EXPECT_EQ(Acquire("a")->grants.at(0).digest, text);
 }
 
 TEST_F(ManagerTest, GivesTheMemoryOnlyToTheSessionThatHoldsTheLease) {
@@ -396,27 +398,26 @@ TEST_F(ManagerTest, LetsALoadWaitForAnAgentThatIsComingBackButNotForever) {
 }
 
 TEST_F(ManagerTest, AdoptsWhatAnAgentKeptAndGrantsItWithoutLoading) {
-  const ResidencyRecord record{.id = "feed",
-                               .references = {"a"},
-                               .content_key = (*catalog_.Resolve("a"))->Key(),
-                               .device = "host",
-                               .generation = 41,
-                               .format = "safetensors"};
-  manager_.OnInventory(record, backend_.Memory(*MakePlan(4 * kUnit)), nullptr);
+  ResidencyRecord record{.id = "feed", .device = "host", .generation = 41};
+  record.sources.push_back({.content_key = (*catalog_.Resolve("a"))->Key(),
+                            .format = "safetensors",
+                            .references = {"a"}});
+  manager_.OnInventory(record, backend_.Memory("feed", *MakePlan(4 * kUnit)), nullptr);
   const Held held = Acquire("a");
   ASSERT_TRUE(held->granted());
   EXPECT_EQ(held->grants[0].residency_id, "feed");
   EXPECT_EQ(Look().devices.at(0).resident_bytes, 4 * kUnit);
-  const Held other = Acquire("b");
+  catalog_.Put("small", 2);
+  const Held other = Acquire("small");
   backend_.FinishLoad(manager_);
   EXPECT_GT(other->grants.at(0).generation, 41u);
 }
 
 TEST_F(ManagerTest, ReleasesAnInventoryItemThatIsASecondCopy) {
   MakeIdle("a");
-  ResidencyRecord record{.id = "feed", .references = {"a"}, .device = "host"};
-  record.content_key = (*catalog_.Resolve("a"))->Key();
-  manager_.OnInventory(record, backend_.Memory(*MakePlan(4 * kUnit)), nullptr);
+  ResidencyRecord record{.id = "feed", .device = "host"};
+  record.sources.push_back({.content_key = (*catalog_.Resolve("a"))->Key(), .references = {"a"}});
+  manager_.OnInventory(record, backend_.Memory("feed", *MakePlan(4 * kUnit)), nullptr);
   EXPECT_THAT(backend_.released, ElementsAre("feed"));
 }
 

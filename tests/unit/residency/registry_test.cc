@@ -11,8 +11,8 @@ std::unique_ptr<Residency> Make(const std::string& id, const std::string& refere
                                 uint64_t generation) {
   ResidencyRecord record;
   record.id = id;
-  record.references = {reference};
-  record.content_key = "content of " + reference + id;
+  record.sources.push_back(
+      {.content_key = "content of " + reference + id, .references = {reference}});
   record.device = "host";
   record.generation = generation;
   return std::make_unique<Residency>(std::move(record));
@@ -46,7 +46,9 @@ TEST(Registry, FindsByAPrefixOfTheDigestWithAndWithoutItsScheme) {
   Registry registry;
   Residency& a = registry.Add(Make("aa11", "/m/a", 1));
   auto digests = std::make_shared<ResidentDigests>();
-  digests->weights.fill(std::byte{0xcd});
+  plan::ContentDigests content;
+  content.weights.fill(std::byte{0xcd});
+  digests->content = std::make_shared<const plan::ContentDigests>(content);
   a.digests = digests;
   EXPECT_EQ(*registry.Find("sha256:cdcd"), &a);
   EXPECT_EQ(*registry.Find("cdcd"), &a);
@@ -55,7 +57,7 @@ TEST(Registry, FindsByAPrefixOfTheDigestWithAndWithoutItsScheme) {
 TEST(Registry, LetsANewOneTakeTheKeyOfARetiredOne) {
   Registry registry;
   Residency& old = registry.Add(Make("aa11", "/m/a", 1));
-  const Key key = old.key();
+  const Key key = old.KeyOf(old.record().sources.front());
   registry.Retire(old);
   EXPECT_EQ(registry.Current(key), nullptr);
   EXPECT_EQ(registry.Get("aa11"), &old);

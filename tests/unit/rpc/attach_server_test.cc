@@ -56,6 +56,7 @@ TEST(AttachServer, AddsTheDigestTableOnceItIsKnownAndWanted) {
   const auto granted = lease->ReadGranted();
   ASSERT_TRUE(granted);
   auto digests = std::make_shared<residency::ResidentDigests>();
+  digests->content = std::make_shared<const plan::ContentDigests>();
   digests->table_fd = wire::MakeSealedMemfd("digests", std::string(32, 'd')).value();
   harness.manager().OnDigest(granted->residency_id(), digests);
   const auto update = lease->Read();

@@ -50,6 +50,7 @@ std::shared_ptr<const plan::LoadPlan> MakePlan(uint32_t segment_count) {
     plan->segment_sizes.push_back(kSegmentBytes);
   }
   plan->table = OrDie(plan::SealedTable::Make(builder.Build(), {}));
+  plan->fingerprint = plan::FingerprintOf(plan->table->view(), {});
   return plan;
 }
 
@@ -74,7 +75,7 @@ bool Eventually(const std::function<bool()>& condition) {
 }
 
 absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> FakeCatalog::Resolve(
-    const std::string& reference) {
+    const std::string& reference, const plan::LoadConfig&) {
   absl::string_view rest = reference;
   uint32_t segments = 0;
   if (!absl::ConsumePrefix(&rest, "model-") || !absl::SimpleAtoi(rest, &segments)) {
@@ -130,10 +131,12 @@ void FakeBackend::FinishLoad(const std::string& residency_id) {
     if (node.empty()) return;
     memory->table = node.mapped().plan->table;
     for (const uint64_t size_bytes : node.mapped().plan->segment_sizes) {
-      residency::LoadedSegment& segment = memory->segments.emplace_back();
-      segment.fds.push_back(MakeSegment());
-      segment.info.size_bytes = size_bytes;
-      segment.info.page_size_bytes = 4096;
+      auto segment = std::make_shared<residency::LoadedSegment>();
+      segment->id = absl::StrCat(residency_id, "/", memory->segments.size());
+      segment->fds.push_back(MakeSegment());
+      segment->info.size_bytes = size_bytes;
+      segment->info.page_size_bytes = 4096;
+      memory->segments.push_back(std::move(segment));
     }
   }
   manager_->OnLoaded(residency_id, std::move(memory), {"buffered", 1});

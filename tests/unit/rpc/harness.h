@@ -40,14 +40,16 @@ bool Eventually(const std::function<bool()>& condition);
 class FakeCatalog : public residency::CheckpointCatalog {
  public:
   absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Resolve(
-      const std::string& reference) override;
+      const std::string& reference, const plan::LoadConfig& config) override;
   absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Plan(const plan::OpenCheckpoint& checkpoint,
                                                              const std::string& device) override;
   absl::StatusOr<residency::HostSource> PlanFromHost(const residency::ResidencyRecord&,
                                                      const residency::ResidentMemory&,
+                                                     std::shared_ptr<const plan::ContentDigests>,
                                                      const std::string&) override {
     return absl::UnimplementedError("the harness has one device");
   }
+  void RememberDigests(const std::string&, const plan::ContentDigests&) override {}
 };
 
 // Makes memory out of real, empty memfds: at once, or when the test says so. Thread-safe.
@@ -57,7 +59,9 @@ class FakeBackend : public residency::DeviceBackend {
   void Connect(residency::Manager* manager) { manager_ = manager; }
 
   void Load(residency::LoadJob job) override;
+  void Identify(residency::LoadJob) override {}
   void CancelLoad(const std::string& residency_id) override;
+  void UpdateRecord(const residency::ResidencyRecord&) override {}
   void Release(const std::string& residency_id) override;
   void Adopt(const residency::ResidencyRecord&, std::shared_ptr<const residency::ResidentMemory>,
              std::shared_ptr<const residency::ResidentDigests>) override {}

@@ -319,7 +319,9 @@ absl::StatusOr<InspectResult> Inspect(const std::string& reference) {
                  .offset = static_cast<uint64_t>(4 * i),
                  .size_bytes = 4});
   }
-  builder.AddMetadata("format", "pt");
+  wire::ReferenceTableBuilder reference_table;
+  reference_table.AddMetadata("format", "pt");
+  reference_table.AddFile("config.json", "{}");
   auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
   checkpoint->reference = reference;
   plan::OpenFile file;
@@ -328,7 +330,8 @@ absl::StatusOr<InspectResult> Inspect(const std::string& reference) {
   checkpoint->files.push_back(std::move(file));
   auto table = plan::SealedTable::Make(builder.Build(), {});
   if (!table.ok()) return table.status();
-  return InspectResult{checkpoint, "safetensors", *table, 2 << 20};
+  return InspectResult{checkpoint, "safetensors", *table,
+                       plan::SealedReferenceTable::Make(reference_table.Build()).value(), 2 << 20};
 }
 
 class InspectTest : public ServicesTest {

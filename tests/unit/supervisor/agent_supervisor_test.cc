@@ -83,9 +83,9 @@ class AgentSupervisorTest : public testing::Test {
   void ExpectContent(const residency::ResidentMemory& memory, const test::CheckpointSpec& spec,
                      const std::string& prefix = "") {
     std::vector<wire::Mapping> segments;
-    for (const residency::LoadedSegment& segment : memory.segments) {
-      ASSERT_TRUE(wire::CheckSealed(segment.fds.front().get(), segment.info.size_bytes).ok());
-      auto mapping = wire::MapReadOnly(segment.fds.front().get(), segment.info.size_bytes);
+    for (const auto& segment : memory.segments) {
+      ASSERT_TRUE(wire::CheckSealed(segment->fds.front().get(), segment->info.size_bytes).ok());
+      auto mapping = wire::MapReadOnly(segment->fds.front().get(), segment->info.size_bytes);
       ASSERT_TRUE(mapping.ok()) << mapping.status();
       segments.push_back(*std::move(mapping));
     }
@@ -186,7 +186,7 @@ TEST_F(AgentSupervisorTest, HandsOutMemoryThatNobodyCanChange) {
   Start();
   supervisor_->Load(Small("sealed"));
   ASSERT_TRUE(recorder_->WaitLoaded("sealed"));
-  const residency::LoadedSegment& segment = recorder_->loaded["sealed"]->segments.front();
+  const residency::LoadedSegment& segment = *recorder_->loaded["sealed"]->segments.front();
   EXPECT_EQ(::pwrite(segment.fds.front().get(), "x", 1, 0), -1);
   EXPECT_EQ(::ftruncate(segment.fds.front().get(), 0), -1);
   EXPECT_EQ(::mmap(nullptr, segment.info.size_bytes, PROT_READ | PROT_WRITE, MAP_SHARED,
@@ -308,7 +308,7 @@ TEST_F(AgentSupervisorTest, GivesTheNextModeldTheInventoryOfAnAgentThatOutlivedT
   supervisor_->Load(Small("released"));
   ASSERT_TRUE(recorder_->WaitLoaded("a") && recorder_->WaitLoaded("released"));
   ASSERT_TRUE(recorder_->WaitDigest("a"));
-  const wire::Digest weights = recorder_->digests["a"]->weights;
+  const wire::Digest weights = recorder_->digests["a"]->content->weights;
   supervisor_->Release("released");  // and is told to the agent although this modeld ends at once
   supervisor_->Stop(true);
 
@@ -317,12 +317,12 @@ TEST_F(AgentSupervisorTest, GivesTheNextModeldTheInventoryOfAnAgentThatOutlivedT
   EXPECT_EQ(supervisor_->starts(), 0);
   ASSERT_EQ(recorder_->inventory.size(), 1u);
   const auto& entry = recorder_->inventory["a"];
-  EXPECT_EQ(entry.record.content_key, record.content_key);
-  EXPECT_EQ(entry.record.references, record.references);
+  EXPECT_EQ(entry.record.sources.front().content_key, record.sources.front().content_key);
+  EXPECT_EQ(entry.record.sources.front().references, record.sources.front().references);
   EXPECT_EQ(entry.record.generation, 7u);
   ExpectContent(*entry.memory, spec);
   ASSERT_NE(entry.digests, nullptr);
-  EXPECT_EQ(entry.digests->weights, weights);
+  EXPECT_EQ(entry.digests->content->weights, weights);
   // It is this modeld's now.
   supervisor_->Release("a");
   EXPECT_TRUE(recorder_->WaitReleased("a"));

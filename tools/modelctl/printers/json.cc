@@ -45,6 +45,7 @@ std::string JsonPrinter::Evicted(const v1::EvictResponse& reply) const { return 
 std::string JsonPrinter::Pinned(const v1::PinResponse& reply) const { return Document(reply); }
 std::string JsonPrinter::Unpinned(const v1::UnpinResponse& reply) const { return Document(reply); }
 std::string JsonPrinter::Verified(const VerifyReport& report) const { return Document(report); }
+std::string JsonPrinter::Digested(const DigestReport& report) const { return Document(report); }
 std::string JsonPrinter::Exported(const ExportReport& report) const { return Document(report); }
 std::string JsonPrinter::Version(const VersionReport& report) const { return Document(report); }
 

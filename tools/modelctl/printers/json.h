@@ -34,6 +34,7 @@ class JsonPrinter : public Printer {
   std::string Pinned(const v1::PinResponse& reply) const override;
   std::string Unpinned(const v1::UnpinResponse& reply) const override;
   std::string Verified(const VerifyReport& report) const override;
+  std::string Digested(const DigestReport& report) const override;
   std::string Exported(const ExportReport& report) const override;
   std::string Health(const grpc::health::v1::HealthCheckResponse& reply) const override;
   std::string Version(const VersionReport& report) const override;

@@ -88,6 +88,9 @@ std::string NamePrinter::Pinned(const v1::PinResponse& reply) const {
 std::string NamePrinter::Unpinned(const v1::UnpinResponse& reply) const {
   return Line(reply.residency().id());
 }
+std::string NamePrinter::Digested(const DigestReport& report) const {
+  return Line(report.digest());
+}
 std::string NamePrinter::Exported(const ExportReport& report) const { return Line(report.file()); }
 std::string NamePrinter::Version(const VersionReport& report) const {
   return Line(report.client_version());

@@ -430,6 +430,10 @@ std::string TablePrinter::Verified(const VerifyReport& report) const {
   return absl::StrCat(summary, "\n", Render(table));
 }
 
+std::string TablePrinter::Digested(const DigestReport& report) const {
+  return absl::StrCat(report.digest(), "  ", Printable(report.reference()), "\n");
+}
+
 std::string TablePrinter::Exported(const ExportReport& report) const {
   return absl::StrCat("wrote ", Printable(report.file()), ": ",
                       Plural(report.tensor_count(), "tensor", "tensors"), ", ",

@@ -21,7 +21,7 @@ absl::Status WriteFile(RawLease& lease, OutputFile& file, uint64_t file_bytes,
   ProgressDisplay display(label);
   uint64_t done = 0;
   return WriteSafetensors(
-      lease.table(),
+      lease.table(), lease.reference_table(),
       [&](uint32_t region, uint64_t offset, uint64_t size_bytes) {
         return lease.Read(region, offset, size_bytes);
       },
@@ -49,7 +49,7 @@ absl::Status Export(const std::string& selector, const std::string& path,
   if (!acquired.ok()) return acquired.status();
   RawLease& lease = **acquired;
 
-  const auto header = SafetensorsHeader(lease.table());
+  const auto header = SafetensorsHeader(lease.table(), lease.reference_table());
   if (!header.ok()) return header.status();
   const auto data_bytes = SafetensorsDataBytes(lease.table());
   if (!data_bytes.ok()) return data_bytes.status();

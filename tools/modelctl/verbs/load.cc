@@ -7,6 +7,7 @@
 #include "modelctl/call.h"
 #include "modelctl/device_choice.h"
 #include "modelctl/load_progress.h"
+#include "modelctl/spec_options.h"
 #include "modelctl/verbs.h"
 
 namespace modeld::modelctl {
@@ -59,25 +60,7 @@ void AddLoad(CLI::App& app, Verb& chosen) {
   const auto request = std::make_shared<v1::PreloadRequest>();
   CLI::App* verb =
       app.add_subcommand("load", "Make a checkpoint resident and wait until it is READY");
-  v1::ModelSpec& spec = *request->mutable_spec();
-  verb->add_option_function<std::string>(
-          "REF", [&spec](const std::string& value) { spec.set_reference(value); }, "what to load")
-      ->required();
-  verb->add_option_function<std::string>(
-          "--device", [&spec](const std::string& value) { spec.set_device(value); },
-          "where: host, cuda:N as `modelctl devices` counts, or a GPU's UUID [host]")
-      ->type_name("DEVICE");
-  verb->add_flag_callback(
-      "--keep-host", [&spec] { spec.set_keep_host(true); },
-      "for a GPU: stay resident on the host too, so that the next load reads no disk");
-  CLI::Option* instance =
-      verb->add_option_function<std::string>(
-              "--instance", [&spec](const std::string& value) { spec.set_instance(value); },
-              "a separate copy under this name, on purpose")
-          ->type_name("NAME");
-  verb->add_flag_callback(
-          "--private", [&spec] { spec.set_private_copy(true); }, "a copy that is never shared")
-      ->excludes(instance);
+  AddSpecOptions(*verb, *request->mutable_spec());
   verb->add_flag_callback(
       "--pin", [request] { request->set_pin(true); }, "and keep it from being evicted");
   verb->add_flag_callback(
