@@ -90,6 +90,10 @@ AgentMessage MakeLoad(const residency::LoadJob& job) {
     copy.set_segment_index(range.segment_index);
     copy.set_segment_offset(range.segment_offset);
     copy.set_size_bytes(range.size_bytes);
+    if (range.cast) {
+      copy.set_from_dtype(static_cast<uint32_t>(range.cast->from));
+      copy.set_to_dtype(static_cast<uint32_t>(range.cast->to));
+    }
   }
   load.set_table_size_bytes(job.plan->table->size_bytes());
   message.fds.push_back(job.plan->table->fd());
