@@ -3,29 +3,23 @@
 #include <bit>
 #include <cstring>
 
-#if defined(__x86_64__)
-#define MODELD_CAST_AVX2 1
-#endif
+#include "plan/cast_vectors.h"
 
 namespace modeld::plan {
 namespace {
 
 using wire::DType;
 
-// What is below runs once per element and is compiled twice: nothing of it may be a call, or a
-// branch, so that the compiler turns the loops into vector instructions.
-#define MODELD_CAST_INLINE [[gnu::always_inline]] inline
-
 // `a` where `which`, else `b`. Masks, because a compiler would make a branch of `?:` and not
 // compute the float of the other case, which might trap.
-MODELD_CAST_INLINE uint32_t Select(bool which, uint32_t a, uint32_t b) {
+uint32_t Select(bool which, uint32_t a, uint32_t b) {
   const uint32_t mask = -static_cast<uint32_t>(which);
   return (a & mask) | (b & ~mask);
 }
 
 // Adding a number of the right size to a float rounds its last bits away, as the processor rounds:
 // that makes subnormals. Other magnitudes are rounded by adding to their bits.
-MODELD_CAST_INLINE uint16_t HalfFromFloat(float value) {
+uint16_t HalfFromFloat(float value) {
   constexpr uint32_t kInfinity = 0x7f800000;
   constexpr uint32_t kTooLarge = 0x47800000;        // 65536
   constexpr uint32_t kSmallestNormal = 0x38800000;  // of a half
@@ -44,7 +38,7 @@ MODELD_CAST_INLINE uint16_t HalfFromFloat(float value) {
 
 // Exact. A subnormal half is the last bits of 0.5 less 0.5, any other one a float with its exponent
 // moved; the multiplication moves it, and makes NaN quiet.
-MODELD_CAST_INLINE float FloatFromHalf(uint16_t half) {
+float FloatFromHalf(uint16_t half) {
   const uint32_t sign = (uint32_t{half} & 0x8000) << 16;
   const uint32_t magnitude = uint32_t{half} & 0x7fff;
   const float normal = std::bit_cast<float>((magnitude << 13) + 0x70000000) * 0x1p-112F;
@@ -53,39 +47,36 @@ MODELD_CAST_INLINE float FloatFromHalf(uint16_t half) {
                                             std::bit_cast<uint32_t>(normal)));
 }
 
-MODELD_CAST_INLINE uint16_t BFloatFromFloat(float value) {
+uint16_t BFloatFromFloat(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
   const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
   return static_cast<uint16_t>(Select((bits & 0x7fffffff) > 0x7f800000, 0x7fc0, rounded));
 }
 
-MODELD_CAST_INLINE float FloatFromBFloat(uint16_t bits) {
-  return std::bit_cast<float>(uint32_t{bits} << 16);
-}
+float FloatFromBFloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
 
 struct F64 {
   using Stored = double;
-  MODELD_CAST_INLINE static float ToFloat(double value) { return static_cast<float>(value); }
+  static float ToFloat(double value) { return static_cast<float>(value); }
 };
 struct F32 {
   using Stored = float;
-  MODELD_CAST_INLINE static float ToFloat(float value) { return value; }
-  MODELD_CAST_INLINE static float FromFloat(float value) { return value; }
+  static float ToFloat(float value) { return value; }
+  static float FromFloat(float value) { return value; }
 };
 struct F16 {
   using Stored = uint16_t;
-  MODELD_CAST_INLINE static float ToFloat(uint16_t value) { return FloatFromHalf(value); }
-  MODELD_CAST_INLINE static uint16_t FromFloat(float value) { return HalfFromFloat(value); }
+  static float ToFloat(uint16_t value) { return FloatFromHalf(value); }
+  static uint16_t FromFloat(float value) { return HalfFromFloat(value); }
 };
 struct BF16 {
   using Stored = uint16_t;
-  MODELD_CAST_INLINE static float ToFloat(uint16_t value) { return FloatFromBFloat(value); }
-  MODELD_CAST_INLINE static uint16_t FromFloat(float value) { return BFloatFromFloat(value); }
+  static float ToFloat(uint16_t value) { return FloatFromBFloat(value); }
+  static uint16_t FromFloat(float value) { return BFloatFromFloat(value); }
 };
 
 template <class From, class To>
-MODELD_CAST_INLINE void Loop(const std::byte* __restrict in, std::byte* __restrict out,
-                             size_t count) {
+void Loop(const std::byte* __restrict in, std::byte* __restrict out, size_t count) {
   using In = typename From::Stored;
   using Out = typename To::Stored;
   for (size_t i = 0; i < count; ++i) {
@@ -96,47 +87,16 @@ MODELD_CAST_INLINE void Loop(const std::byte* __restrict in, std::byte* __restri
   }
 }
 
-using Function = void (*)(const std::byte* in, std::byte* out, size_t count);
-
-struct Portable {
-  template <class From, class To>
-  static void Run(const std::byte* in, std::byte* out, size_t count) {
-    Loop<From, To>(in, out, count);
-  }
-};
-
-#if defined(MODELD_CAST_AVX2)
-struct Avx2 {
-  template <class From, class To>
-  [[gnu::target("avx2")]] static void Run(const std::byte* in, std::byte* out, size_t count) {
-    Loop<From, To>(in, out, count);
-  }
-};
-#endif
-
-template <class Level, class From>
-Function ChooseTo(DType to) {
-  switch (to) {
+template <class From>
+void CastFrom(const Cast& cast, std::span<const std::byte> in, std::byte* out) {
+  const size_t count = in.size() / sizeof(typename From::Stored);
+  switch (cast.to) {
     case DType::kF32:
-      return Level::template Run<From, F32>;
+      return Loop<From, F32>(in.data(), out, count);
     case DType::kF16:
-      return Level::template Run<From, F16>;
+      return Loop<From, F16>(in.data(), out, count);
     default:
-      return Level::template Run<From, BF16>;
-  }
-}
-
-template <class Level>
-Function Choose(const Cast& cast) {
-  switch (cast.from) {
-    case DType::kF64:
-      return ChooseTo<Level, F64>(cast.to);
-    case DType::kF32:
-      return ChooseTo<Level, F32>(cast.to);
-    case DType::kF16:
-      return ChooseTo<Level, F16>(cast.to);
-    default:
-      return ChooseTo<Level, BF16>(cast.to);
+      return Loop<From, BF16>(in.data(), out, count);
   }
 }
 
@@ -151,16 +111,23 @@ bool CanCast(const Cast& cast) {
 }
 
 void CastElements(const Cast& cast, std::span<const std::byte> in, std::span<std::byte> out) {
-#if defined(MODELD_CAST_AVX2)
-  static const bool has_avx2 = __builtin_cpu_supports("avx2") != 0;
-  if (has_avx2) return Choose<Avx2>(cast)(in.data(), out.data(), in.size() / cast.from_bytes());
-#endif
-  CastElementsPortably(cast, in, out);
+  const size_t done = CastVectors(cast, in.data(), out.data(), in.size() / cast.from_bytes());
+  CastElementsPortably(cast, in.subspan(done * cast.from_bytes()),
+                       out.subspan(done * cast.to_bytes()));
 }
 
 void CastElementsPortably(const Cast& cast, std::span<const std::byte> in,
                           std::span<std::byte> out) {
-  Choose<Portable>(cast)(in.data(), out.data(), in.size() / cast.from_bytes());
+  switch (cast.from) {
+    case DType::kF64:
+      return CastFrom<F64>(cast, in, out.data());
+    case DType::kF32:
+      return CastFrom<F32>(cast, in, out.data());
+    case DType::kF16:
+      return CastFrom<F16>(cast, in, out.data());
+    default:
+      return CastFrom<BF16>(cast, in, out.data());
+  }
 }
 
 }  // namespace modeld::plan
