@@ -2,8 +2,10 @@
 
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cstring>
 #include <iterator>
+#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -38,6 +40,18 @@ absl::Status CheckSegmentSizes(const std::vector<uint64_t>& sizes) {
     total = *sum;
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::optional<plan::Cast>> ParseCast(const v1::CopyRange& range) {
+  if (range.from_dtype() == 0 && range.to_dtype() == 0) return std::nullopt;
+  const plan::Cast cast = {static_cast<wire::DType>(range.from_dtype()),
+                           static_cast<wire::DType>(range.to_dtype())};
+  // A dtype has 16 bits: what is cut off must not make another one of it.
+  if (std::max(range.from_dtype(), range.to_dtype()) > UINT16_MAX || !plan::CanCast(cast)) {
+    return Invalid(
+        absl::StrCat("a cast from dtype ", range.from_dtype(), " to ", range.to_dtype()));
+  }
+  return cast;
 }
 
 absl::StatusOr<plan::OpenFile> ParseFile(const v1::SourceFile& source, wire::UniqueFd fd) {
@@ -144,8 +158,10 @@ absl::StatusOr<LoadOrder> ParseLoad(const v1::LoadRequest& request, std::vector<
   }
   order.ranges.reserve(request.ranges_size());
   for (const v1::CopyRange& range : request.ranges()) {
+    auto cast = ParseCast(range);
+    if (!cast.ok()) return cast.status();
     order.ranges.push_back({range.file_index(), range.file_offset(), range.segment_index(),
-                            range.segment_offset(), range.size_bytes()});
+                            range.segment_offset(), range.size_bytes(), *cast});
   }
   auto table = ParseTable(std::move(fds[file_count]), request.table_size_bytes(), all_sizes);
   if (!table.ok()) return table.status();

@@ -54,7 +54,7 @@ absl::StatusOr<std::string> TakeSamples(const wire::TableView& table,
     if (to == entry.dtype) {
       cast = stored;
     } else {
-      plan::CastElements(entry.dtype, stored, to, cast);
+      plan::CastElements({entry.dtype, to}, stored, cast);
     }
     const XXH128_hash_t hash = XXH3_128bits(cast.data(), cast.size());
     XXH128_canonical_t canonical;

@@ -17,6 +17,21 @@ absl::Status Wrong(size_t index, const std::string& what) {
   return absl::InvalidArgumentError(absl::StrCat("copy range ", index, " ", what));
 }
 
+// After it placed_bytes() is what it says.
+absl::Status CheckCast(size_t index, const CopyRange& range) {
+  if (!range.cast) return absl::OkStatus();
+  if (!plan::CanCast(*range.cast)) return Wrong(index, "is cast as nobody can");
+  const uint64_t from_bytes = range.cast->from_bytes();
+  const uint64_t to_bytes = range.cast->to_bytes();
+  if (range.size_bytes % from_bytes != 0 || range.segment_offset % to_bytes != 0) {
+    return Wrong(index, "is cast and not of whole elements");
+  }
+  if (!wire::CheckedMul(range.size_bytes / from_bytes, to_bytes)) {
+    return Wrong(index, "is too large for its cast");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckBounds(std::span<const CopyRange> ranges, std::span<const uint64_t> file_sizes,
                          std::span<const uint64_t> segment_sizes) {
   for (size_t i = 0; i < ranges.size(); ++i) {
@@ -28,7 +43,8 @@ absl::Status CheckBounds(std::span<const CopyRange> ranges, std::span<const uint
     if (!wire::RangeFits(range.file_offset, range.size_bytes, file_sizes[range.file_index])) {
       return Wrong(i, "ends past its file");
     }
-    if (!wire::RangeFits(range.segment_offset, range.size_bytes,
+    if (auto status = CheckCast(i, range); !status.ok()) return status;
+    if (!wire::RangeFits(range.segment_offset, range.placed_bytes(),
                          segment_sizes[range.segment_index])) {
       return Wrong(i, "ends past its segment");
     }
@@ -55,7 +71,7 @@ absl::Status CheckDisjoint(std::span<const CopyRange> ranges) {
     const CopyRange& before = ranges[order[i - 1]];
     const CopyRange& range = ranges[order[i]];
     if (range.segment_index == before.segment_index &&
-        range.segment_offset - before.segment_offset < before.size_bytes) {
+        range.segment_offset - before.segment_offset < before.placed_bytes()) {
       return Wrong(order[i], absl::StrCat("overlaps range ", order[i - 1], " in the segment"));
     }
   }
@@ -96,14 +112,24 @@ class Chunker {
   void Cut(CopyRange rest) {
     while (rest.size_bytes > 0) {
       CopyRange piece = rest;
-      const uint64_t offset = cut_ == CutAt::kFile ? rest.file_offset : rest.segment_offset;
-      piece.size_bytes = std::min(rest.size_bytes, kChunkBytes - offset % kChunkBytes);
+      piece.size_bytes = std::min(rest.size_bytes, UpToNextCut(rest));
       Begin(piece);
       rest.file_offset += piece.size_bytes;
-      rest.segment_offset += piece.size_bytes;
+      rest.segment_offset += piece.placed_bytes();
       rest.size_bytes -= piece.size_bytes;
     }
     gathering_ = false;
+  }
+
+  uint64_t UpToNextCut(const CopyRange& range) const {
+    if (range.cast) {
+      const uint64_t from_bytes = range.cast->from_bytes();
+      const uint64_t to_bytes = range.cast->to_bytes();
+      const uint64_t every = kChunkBytes / std::max(from_bytes, to_bytes) * to_bytes;
+      return (every - range.segment_offset % every) / to_bytes * from_bytes;
+    }
+    const uint64_t offset = cut_ == CutAt::kFile ? range.file_offset : range.segment_offset;
+    return kChunkBytes - offset % kChunkBytes;
   }
 
   bool Gather(const CopyRange& range) {

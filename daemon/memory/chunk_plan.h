@@ -1,4 +1,5 @@
 // Copy ranges as work for readers: cut where they are long, gathered where they are short. Pure.
+// Sizes are bytes of the file unless they say otherwise.
 
 #pragma once
 
@@ -21,11 +22,13 @@ inline constexpr uint64_t kMaxGapBytes = 4096;
 
 // Where long ranges are cut: at multiples of kChunkBytes of their segment, so that no two readers
 // need the same pages of it; or of their file, so that every read begins and ends with a page of
-// that.
+// that. A range that is cast is read by way of a buffer anyway: it is always cut in its segment,
+// between elements, at multiples of what a piece of at most kChunkBytes takes on either side.
 enum class CutAt { kSegment, kFile };
 
-// A stretch of a file and the ranges whose bytes it holds: either one range of at most kChunkBytes,
-// which crosses none of the multiples that it is cut at, or several short ones.
+// A stretch of a file and the ranges whose bytes it holds: either one range of at most kChunkBytes
+// in the file and in the segment, which crosses none of the multiples that it is cut at, or several
+// short ones.
 struct Chunk {
   uint32_t file_index = 0;
   uint64_t file_offset = 0;
@@ -44,8 +47,9 @@ struct ChunkPlan {
   uint64_t total_bytes = 0;   // of all pieces
 };
 
-// INVALID_ARGUMENT when a range is out of order, leaves its file or segment, or overlaps another in
-// the segment: each would be a fault of whoever made the plan. O(n log n).
+// INVALID_ARGUMENT when a range is out of order, leaves its file or segment, overlaps another in
+// the segment, or is cast and not of whole elements at a place for them: each would be a fault of
+// whoever made the plan. O(n log n).
 absl::StatusOr<ChunkPlan> MakeChunks(std::span<const plan::CopyRange> ranges,
                                      std::span<const uint64_t> file_sizes,
                                      std::span<const uint64_t> segment_sizes,

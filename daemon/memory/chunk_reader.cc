@@ -29,6 +29,7 @@ absl::Status ChunkReader::Read(const Chunk& chunk) {
   (direct ? direct_bytes_ : buffered_bytes_) += chunk.size_bytes;
   const plan::CopyRange& first = chunk.pieces.front();
   if (chunk.pieces.size() == 1 && first.size_bytes >= kLongRangeBytes / 2) {
+    if (first.cast) return ReadCast(file, first, direct);
     if (!direct) return ReadPieceBuffered(file, first);
     if (segments_[first.segment_index]->staged() ||
         first.file_offset % kWindowAlignmentBytes == first.segment_offset % kWindowAlignmentBytes) {
@@ -110,34 +111,60 @@ absl::Status ChunkReader::ReadGathered(const SourceFile& file, const Chunk& chun
   return absl::OkStatus();
 }
 
+absl::Status ChunkReader::ReadCast(const SourceFile& file, const plan::CopyRange& piece,
+                                   bool direct) {
+  const plan::Cast& cast = *piece.cast;
+  // A multiple of every element's size.
+  const uint64_t longest = direct ? kChunkBytes : kBufferedStretchBytes;
+  const auto read = [&](std::span<std::byte> out) -> absl::Status {
+    for (uint64_t done = 0; done < piece.size_bytes;) {
+      const uint64_t size = std::min(longest, piece.size_bytes - done);
+      const uint64_t begin = piece.file_offset + done;
+      const auto bytes = ReadToBounce(file, begin, begin + size, direct);
+      if (!bytes.ok()) return bytes.status();
+      const uint64_t placed = size / cast.from_bytes() * cast.to_bytes();
+      plan::CastElements(cast, *bytes, out.first(placed));
+      out = out.subspan(placed);
+      done += size;
+    }
+    return absl::OkStatus();
+  };
+  return Write(*segments_[piece.segment_index], piece.segment_offset, piece.placed_bytes(),
+               piece.segment_offset, read);
+}
+
 absl::Status ChunkReader::ReadStretch(const SourceFile& file, uint64_t begin, uint64_t end,
                                       std::span<const plan::CopyRange> pieces, bool direct) {
-  if (auto status = NeedBounce(); !status.ok()) return status;
-  uint64_t read_begin = begin;
-  if (direct) {
-    read_begin = wire::AlignDown(begin, kPage);
-    const std::span<std::byte> pages(bounce_.data(), AlignUp(end) - read_begin);
-    if (auto status = file.ReadDirect(read_begin, pages, end - read_begin, keep_going_);
-        !status.ok()) {
-      return status;
-    }
-  } else {
-    const std::span<std::byte> bytes(bounce_.data(), end - begin);
-    if (auto status = file.ReadBuffered(begin, bytes, keep_going_); !status.ok()) return status;
-  }
+  const auto bytes = ReadToBounce(file, begin, end, direct);
+  if (!bytes.ok()) return bytes.status();
   for (const plan::CopyRange& piece : pieces) {
-    if (auto status = Place(piece, bounce_.data() + (piece.file_offset - read_begin));
-        !status.ok()) {
-      return status;
-    }
+    auto status = Place(piece, bytes->subspan(piece.file_offset - begin, piece.size_bytes));
+    if (!status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
-absl::Status ChunkReader::Place(const plan::CopyRange& piece, const std::byte* bytes) {
-  return Write(*segments_[piece.segment_index], piece.segment_offset, piece.size_bytes,
+absl::StatusOr<std::span<const std::byte>> ChunkReader::ReadToBounce(const SourceFile& file,
+                                                                     uint64_t begin, uint64_t end,
+                                                                     bool direct) {
+  if (auto status = NeedBounce(); !status.ok()) return status;
+  const uint64_t read_begin = direct ? wire::AlignDown(begin, kPage) : begin;
+  const std::span<std::byte> bounce(bounce_.data(), (direct ? AlignUp(end) : end) - read_begin);
+  const absl::Status status =
+      direct ? file.ReadDirect(read_begin, bounce, end - read_begin, keep_going_)
+             : file.ReadBuffered(begin, bounce, keep_going_);
+  if (!status.ok()) return status;
+  return bounce.subspan(begin - read_begin, end - begin);
+}
+
+absl::Status ChunkReader::Place(const plan::CopyRange& piece, std::span<const std::byte> bytes) {
+  return Write(*segments_[piece.segment_index], piece.segment_offset, piece.placed_bytes(),
                piece.segment_offset, [&](std::span<std::byte> out) {
-                 std::memcpy(out.data(), bytes, out.size());
+                 if (piece.cast) {
+                   plan::CastElements(*piece.cast, bytes, out);
+                 } else {
+                   std::memcpy(out.data(), bytes.data(), out.size());
+                 }
                  return absl::OkStatus();
                });
 }

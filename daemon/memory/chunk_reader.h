@@ -8,6 +8,7 @@
 #include <span>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "memory/chunk_plan.h"
 #include "memory/segment.h"
 #include "memory/source_file.h"
@@ -35,11 +36,16 @@ class ChunkReader {
   // One range whose pages in the file are pages in its window.
   absl::Status ReadInPlace(const SourceFile& file, const plan::CopyRange& piece);
   absl::Status ReadPieceBuffered(const SourceFile& file, const plan::CopyRange& piece);
+  // One range that is cast, by way of the bounce buffer.
+  absl::Status ReadCast(const SourceFile& file, const plan::CopyRange& piece, bool direct);
   // Any ranges, by way of the bounce buffer.
   absl::Status ReadGathered(const SourceFile& file, const Chunk& chunk, bool direct);
   absl::Status ReadStretch(const SourceFile& file, uint64_t begin, uint64_t end,
                            std::span<const plan::CopyRange> pieces, bool direct);
-  absl::Status Place(const plan::CopyRange& piece, const std::byte* bytes);
+  // The bytes [begin, end) of a file, at most a chunk, in the bounce buffer until the next call.
+  absl::StatusOr<std::span<const std::byte>> ReadToBounce(const SourceFile& file, uint64_t begin,
+                                                          uint64_t end, bool direct);
+  absl::Status Place(const plan::CopyRange& piece, std::span<const std::byte> bytes);
   absl::Status NeedBounce();
 
   const std::span<const std::unique_ptr<SourceFile>> files_;

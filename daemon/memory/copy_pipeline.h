@@ -20,8 +20,8 @@ namespace modeld::memory {
 struct CopyOptions {
   // Readers; 0: as many as processors, at most 4.
   int thread_count = 0;
-  // Bytes that are in place, of all that are to be. At most ten calls a second, all from the thread
-  // that called.
+  // Bytes of the files that are in place, of all that are to be. At most ten calls a second, all
+  // from the thread that called.
   std::function<void(uint64_t bytes_done)> on_progress;
   // Set by anyone, at any time: ends the copy with CANCELLED within about 50 ms of what the disk
   // takes to answer.
@@ -42,7 +42,8 @@ struct CopyStats {
 //
 // Each chunk is read directly where it is not in the page cache, and to its place where its offsets
 // agree modulo kWindowAlignmentBytes; only whole pages inside a range are, so that nothing beside
-// it is touched. In the end every file must be what it was when it was opened.
+// it is touched. What is cast goes by way of a buffer, and from there into its place. In the end
+// every file must be what it was when it was opened.
 //
 // INVALID_ARGUMENT (see MakeChunks), kCheckpointChanged, kReadFailed, kBudgetExceeded, CANCELLED.
 absl::StatusOr<CopyStats> CopyRanges(std::span<const plan::OpenFile> files,

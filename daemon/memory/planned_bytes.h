@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -32,9 +33,14 @@ class PlannedBytes {
  private:
   PlannedBytes() = default;
 
+  // `out` from `begin` on of what a range puts into its segment.
+  absl::Status ReadRange(const plan::CopyRange& range, uint64_t begin, std::span<std::byte> out);
+
   std::vector<std::unique_ptr<SourceFile>> files_;
   std::vector<plan::CopyRange> by_place_;  // by segment, then offset
   std::vector<std::byte> buffer_;
+  std::vector<std::byte> stored_;
+  std::vector<std::byte> cast_;
 };
 
 }  // namespace modeld::memory

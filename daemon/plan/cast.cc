@@ -1,51 +1,56 @@
 #include "plan/cast.h"
 
 #include <bit>
-#include <cstdint>
 #include <cstring>
+
+#include "plan/cast_vectors.h"
 
 namespace modeld::plan {
 namespace {
 
 using wire::DType;
 
-// Rounds the last `shift` bits of `bits` away: to nearest, ties to even. REQUIRES: 0 < shift < 32
-uint32_t RoundAway(uint32_t bits, int shift) {
-  const uint32_t half = uint32_t{1} << (shift - 1);
-  const uint32_t odd = (bits >> shift) & 1;
-  return (bits + (half - 1) + odd) >> shift;
+// `a` where `which`, else `b`. Masks, because a compiler would make a branch of `?:` and not
+// compute the float of the other case, which might trap.
+uint32_t Select(bool which, uint32_t a, uint32_t b) {
+  const uint32_t mask = -static_cast<uint32_t>(which);
+  return (a & mask) | (b & ~mask);
 }
 
+// Adding a number of the right size to a float rounds its last bits away, as the processor rounds:
+// that makes subnormals. Other magnitudes are rounded by adding to their bits.
 uint16_t HalfFromFloat(float value) {
+  constexpr uint32_t kInfinity = 0x7f800000;
+  constexpr uint32_t kTooLarge = 0x47800000;        // 65536
+  constexpr uint32_t kSmallestNormal = 0x38800000;  // of a half
+  constexpr uint32_t kSubnormalUnit = 0x3f000000;   // 0.5: its last bit is a half's last bit
   const auto bits = std::bit_cast<uint32_t>(value);
-  const auto sign = static_cast<uint16_t>((bits >> 16) & 0x8000);
+  const uint32_t sign = (bits >> 16) & 0x8000;
   const uint32_t magnitude = bits & 0x7fffffff;
-  if (magnitude > 0x7f800000) return static_cast<uint16_t>(sign | 0x7e00);   // NaN
-  if (magnitude >= 0x47800000) return static_cast<uint16_t>(sign | 0x7c00);  // 65536 and more
-  if (magnitude >= 0x38800000) {                                             // normal in a half
-    return static_cast<uint16_t>(sign | RoundAway(magnitude - 0x38000000, 13));
-  }
-  if (magnitude < 0x33000000) return sign;  // less than half of the smallest
-  const uint32_t exponent = magnitude >> 23;
-  const uint32_t mantissa = (magnitude & 0x7fffff) | 0x800000;
-  return static_cast<uint16_t>(sign | RoundAway(mantissa, static_cast<int>(126 - exponent)));
+  const float shifted = std::bit_cast<float>(magnitude) + std::bit_cast<float>(kSubnormalUnit);
+  const uint32_t subnormal = std::bit_cast<uint32_t>(shifted) - kSubnormalUnit;
+  const uint32_t odd = (magnitude >> 13) & 1;
+  const uint32_t normal = (magnitude - 0x38000000 + 0xfff + odd) >> 13;
+  const uint32_t special = Select(magnitude > kInfinity, 0x7e00, 0x7c00);
+  const uint32_t finite = Select(magnitude < kSmallestNormal, subnormal, normal);
+  return static_cast<uint16_t>(sign | Select(magnitude >= kTooLarge, special, finite));
 }
 
+// Exact. A subnormal half is the last bits of 0.5 less 0.5, any other one a float with its exponent
+// moved; the multiplication moves it, and makes NaN quiet.
 float FloatFromHalf(uint16_t half) {
-  const uint32_t sign = uint32_t{half & 0x8000u} << 16;
-  const uint32_t magnitude = half & 0x7fff;
-  if (magnitude >= 0x7c00) {  // infinity, or NaN with its payload
-    return std::bit_cast<float>(sign | 0x7f800000 | ((magnitude & 0x3ff) << 13));
-  }
-  if (magnitude >= 0x400) return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000));
-  const float value = static_cast<float>(magnitude) * 0x1p-24F;
-  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(value));
+  const uint32_t sign = (uint32_t{half} & 0x8000) << 16;
+  const uint32_t magnitude = uint32_t{half} & 0x7fff;
+  const float normal = std::bit_cast<float>((magnitude << 13) + 0x70000000) * 0x1p-112F;
+  const float subnormal = std::bit_cast<float>(magnitude | 0x3f000000) - 0.5F;
+  return std::bit_cast<float>(sign | Select(magnitude < 0x400, std::bit_cast<uint32_t>(subnormal),
+                                            std::bit_cast<uint32_t>(normal)));
 }
 
 uint16_t BFloatFromFloat(float value) {
   const auto bits = std::bit_cast<uint32_t>(value);
-  if ((bits & 0x7fffffff) > 0x7f800000) return 0x7fc0;  // NaN
-  return static_cast<uint16_t>(RoundAway(bits, 16));
+  const uint32_t rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  return static_cast<uint16_t>(Select((bits & 0x7fffffff) > 0x7f800000, 0x7fc0, rounded));
 }
 
 float FloatFromBFloat(uint16_t bits) { return std::bit_cast<float>(uint32_t{bits} << 16); }
@@ -71,52 +76,57 @@ struct BF16 {
 };
 
 template <class From, class To>
-void Cast(std::span<const std::byte> in, std::span<std::byte> out) {
+void Loop(const std::byte* __restrict in, std::byte* __restrict out, size_t count) {
   using In = typename From::Stored;
   using Out = typename To::Stored;
-  const size_t count = in.size() / sizeof(In);
   for (size_t i = 0; i < count; ++i) {
     In stored;
-    std::memcpy(&stored, in.data() + i * sizeof(In), sizeof(In));
+    std::memcpy(&stored, in + i * sizeof(In), sizeof(In));
     const Out cast = To::FromFloat(From::ToFloat(stored));
-    std::memcpy(out.data() + i * sizeof(Out), &cast, sizeof(Out));
+    std::memcpy(out + i * sizeof(Out), &cast, sizeof(Out));
   }
 }
 
 template <class From>
-void CastFrom(std::span<const std::byte> in, DType to, std::span<std::byte> out) {
-  switch (to) {
+void CastFrom(const Cast& cast, std::span<const std::byte> in, std::byte* out) {
+  const size_t count = in.size() / sizeof(typename From::Stored);
+  switch (cast.to) {
     case DType::kF32:
-      return Cast<From, F32>(in, out);
+      return Loop<From, F32>(in.data(), out, count);
     case DType::kF16:
-      return Cast<From, F16>(in, out);
+      return Loop<From, F16>(in.data(), out, count);
     default:
-      return Cast<From, BF16>(in, out);
+      return Loop<From, BF16>(in.data(), out, count);
   }
 }
 
 }  // namespace
 
-bool CanCast(DType from, DType to) {
+bool CanCast(const Cast& cast) {
+  const DType from = cast.from;
+  const DType to = cast.to;
   const bool source =
       from == DType::kF64 || from == DType::kF32 || from == DType::kF16 || from == DType::kBF16;
-  return source && (to == DType::kF32 || to == DType::kF16 || to == DType::kBF16);
+  return source && from != to && (to == DType::kF32 || to == DType::kF16 || to == DType::kBF16);
 }
 
-void CastElements(DType from, std::span<const std::byte> in, DType to, std::span<std::byte> out) {
-  if (from == to) {
-    if (!in.empty()) std::memcpy(out.data(), in.data(), in.size());
-    return;
-  }
-  switch (from) {
+void CastElements(const Cast& cast, std::span<const std::byte> in, std::span<std::byte> out) {
+  const size_t done = CastVectors(cast, in.data(), out.data(), in.size() / cast.from_bytes());
+  CastElementsPortably(cast, in.subspan(done * cast.from_bytes()),
+                       out.subspan(done * cast.to_bytes()));
+}
+
+void CastElementsPortably(const Cast& cast, std::span<const std::byte> in,
+                          std::span<std::byte> out) {
+  switch (cast.from) {
     case DType::kF64:
-      return CastFrom<F64>(in, to, out);
+      return CastFrom<F64>(cast, in, out.data());
     case DType::kF32:
-      return CastFrom<F32>(in, to, out);
+      return CastFrom<F32>(cast, in, out.data());
     case DType::kF16:
-      return CastFrom<F16>(in, to, out);
+      return CastFrom<F16>(cast, in, out.data());
     default:
-      return CastFrom<BF16>(in, to, out);
+      return CastFrom<BF16>(cast, in, out.data());
   }
 }
 

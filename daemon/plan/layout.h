@@ -5,6 +5,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "plan/load_config.h"
 #include "plan/load_plan.h"
 
 namespace modeld::plan {
@@ -23,11 +24,17 @@ enum class Place { kHost, kDevice };
 // distances from each other is one range from its first tensor on; the tensors of any other file
 // are packed.
 //
+// Tensors whose type `config` changes have the new one in the table, and ranges that cast. Their
+// file is packed. Tensors that share bytes are cast as one run and go on sharing them; strides stay
+// what they are. kFormatUnsupported names two that cannot: they see their bytes as elements of
+// different types, or as elements that begin at different places. (Which tensors are wanted, and
+// under which names, is the source's matter already.)
+//
 // kCheckpointMalformed when tensors that share bytes (strides of 0, aliases) add up to more than 64
 // times the segment: reading every tensor would have no bound.
 // Metadata of the source is not taken over. RESOURCE_EXHAUSTED when the sizes overflow or the table
 // cannot be allocated.
 absl::StatusOr<LoadPlan> MakeLayout(const wire::TableView& source, const std::string& format,
-                                    Place place);
+                                    Place place, const LoadConfig& config = {});
 
 }  // namespace modeld::plan

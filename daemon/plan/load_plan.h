@@ -5,10 +5,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "plan/cast.h"
 #include "plan/fingerprint.h"
 #include "wire/digest.h"
 #include "wire/memfd.h"
@@ -19,13 +21,19 @@
 
 namespace modeld::plan {
 
-// `size_bytes` bytes of a file to a place in a segment.
+// `size_bytes` bytes of a file to a place in a segment, as they are or cast on their way.
 struct CopyRange {
   uint32_t file_index = 0;
   uint64_t file_offset = 0;
   uint32_t segment_index = 0;
   uint64_t segment_offset = 0;
-  uint64_t size_bytes = 0;
+  uint64_t size_bytes = 0;   // of the file
+  std::optional<Cast> cast;  // of whole elements, to a place that is aligned for them
+
+  // What it takes in the segment. REQUIRES: it does not overflow (memory::MakeChunks checks that)
+  uint64_t placed_bytes() const {
+    return cast ? size_bytes / cast->from_bytes() * cast->to_bytes() : size_bytes;
+  }
 
   bool operator==(const CopyRange&) const = default;
 };

@@ -159,17 +159,21 @@ std::vector<CopyRange> KeptRanges(const std::vector<CopyRange>& ranges,
                                   const std::vector<Run>& runs) {
   std::vector<CopyRange> kept;
   for (const CopyRange& range : ranges) {
-    const uint64_t range_end = range.segment_offset + range.size_bytes;
+    const uint64_t range_end = range.segment_offset + range.placed_bytes();
     auto run = std::ranges::lower_bound(runs, range.segment_offset, {},
                                         [](const Run& r) { return r.end; });
     for (; run != runs.end() && run->begin < range_end; ++run) {
       const uint64_t begin = std::max(run->begin, range.segment_offset);
       const uint64_t end = std::min(run->end, range_end);
       if (begin >= end) continue;
+      // Runs begin and end with tensors, and so between elements.
+      const auto in_file = [&](uint64_t placed) {
+        return range.cast ? placed / range.cast->to_bytes() * range.cast->from_bytes() : placed;
+      };
       CopyRange piece = range;
-      piece.file_offset += begin - range.segment_offset;
+      piece.file_offset += in_file(begin - range.segment_offset);
       piece.segment_offset = run->moved_to + (begin - run->begin);
-      piece.size_bytes = end - begin;
+      piece.size_bytes = in_file(end - begin);
       kept.push_back(piece);
     }
   }

@@ -82,6 +82,10 @@ void FillLoad(const residency::LoadJob& job, v1::LoadRequest& load, AgentMessage
     copy.set_segment_index(range.segment_index);
     copy.set_segment_offset(range.segment_offset);
     copy.set_size_bytes(range.size_bytes);
+    if (range.cast) {
+      copy.set_from_dtype(static_cast<uint32_t>(range.cast->from));
+      copy.set_to_dtype(static_cast<uint32_t>(range.cast->to));
+    }
   }
   load.set_table_size_bytes(job.plan->table->size_bytes());
   message.fds.push_back(job.plan->table->fd());

@@ -43,7 +43,8 @@ absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Catalog::Plan(
     const plan::OpenCheckpoint& checkpoint, const std::string& device) {
   const auto parsed = parser_.Parse(checkpoint);
   if (!parsed.ok()) return parsed.status();
-  auto plan = plan::MakeLayout(parsed->source->view(), parsed->format, PlaceOn(device));
+  auto plan =
+      plan::MakeLayout(parsed->source->view(), parsed->format, PlaceOn(device), checkpoint.config);
   if (!plan.ok()) return plan.status();
   plan->reference_table = parsed->reference_table;
   plan->fingerprint = plan::FingerprintOf(plan->table->view(), parsed->samples);
@@ -60,6 +61,7 @@ absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Catalog::Plan(
 absl::StatusOr<residency::HostSource> Catalog::PlanFromHost(
     const residency::ResidencyRecord& record, const residency::ResidentMemory& memory,
     std::shared_ptr<const plan::ContentDigests> content, const std::string& device) {
+  // What the configuration cast is cast already.
   auto plan =
       plan::MakeLayout(memory.table->view(), record.sources.front().format, PlaceOn(device));
   if (!plan.ok()) return plan.status();
@@ -85,7 +87,8 @@ absl::StatusOr<residency::HostSource> Catalog::PlanFromHost(
 absl::StatusOr<Inspection> Catalog::Inspect(const plan::OpenCheckpoint& checkpoint) {
   auto parsed = parser_.Parse(checkpoint);
   if (!parsed.ok()) return parsed.status();
-  const auto plan = plan::MakeLayout(parsed->source->view(), parsed->format, plan::Place::kHost);
+  const auto plan = plan::MakeLayout(parsed->source->view(), parsed->format, plan::Place::kHost,
+                                     checkpoint.config);
   if (!plan.ok()) return plan.status();
   return Inspection{.format = std::move(parsed->format),
                     .source = std::move(parsed->source),

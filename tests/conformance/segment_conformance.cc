@@ -11,12 +11,17 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "memory/copy_pipeline.h"
+#include "memory/source_file.h"
 #include "plan/load_plan.h"
 #include "segment_kinds.h"
+#include "support/casts.h"
 #include "wire/error.h"
 #include "wire/memfd.h"
 
@@ -179,6 +184,52 @@ TEST_P(SegmentConformance, IsFilledByManyThreadsAtOnce) {
     const std::string expected(kPiece, static_cast<char>(piece % 251 + 1));
     ASSERT_TRUE(bytes.compare(piece * kPiece, kPiece, expected) == 0) << "piece " << piece;
   }
+}
+
+// Through the pipeline: gathered short ranges and long ones, widened and narrowed, beside ranges
+// that stay what they are.
+TEST_P(SegmentConformance, IsLoadedWithCasts) {
+  constexpr plan::Cast kNarrow = {wire::DType::kF32, wire::DType::kBF16};
+  constexpr plan::Cast kWide = {wire::DType::kF16, wire::DType::kF32};
+  std::vector<plan::CopyRange> ranges;
+  uint64_t file_end = 3;
+  uint64_t segment_end = 0;
+  const auto add = [&](uint64_t size_bytes, std::optional<plan::Cast> cast) {
+    ranges.push_back({0, file_end, 0, segment_end, size_bytes, cast});
+    file_end += size_bytes;
+    segment_end = (segment_end + ranges.back().placed_bytes() + 511) / 512 * 512;
+  };
+  for (int i = 0; i < 20; ++i) {
+    add(4004, kNarrow);
+    add(1001, std::nullopt);
+    add(130, kWide);
+  }
+  add(kMaxWindowBytes + 6, kWide);
+  add(2 * kMaxWindowBytes + 4, kNarrow);
+  add(kMaxWindowBytes + 5, std::nullopt);
+
+  std::string content(file_end, '\0');
+  std::mt19937_64 random(1);
+  for (char& byte : content) byte = static_cast<char>(random());
+  wire::UniqueFd file(::memfd_create("source", MFD_CLOEXEC));
+  ASSERT_EQ(::write(file.get(), content.data(), content.size()),
+            static_cast<ssize_t>(content.size()));
+  std::vector<plan::OpenFile> files(1);
+  files[0].path = "memory";
+  files[0].identity = *IdentityOf(file.get());
+  files[0].fd = std::move(file);
+
+  const uint64_t size_bytes = (segment_end / kUnit + 1) * kUnit;
+  std::string expected(size_bytes, '\0');
+  for (const plan::CopyRange& range : ranges) {
+    std::string bytes = content.substr(range.file_offset, range.size_bytes);
+    if (range.cast) bytes = test::CastOf(*range.cast, bytes);
+    expected.replace(range.segment_offset, bytes.size(), bytes);
+  }
+  const auto loaded =
+      LoadSegments(*allocator_, "casts", files, ranges, std::vector{size_bytes}, {});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(Read(loaded->segments.front()) == expected);
 }
 
 TEST_P(SegmentConformance, RefusesSizesThatAreNoMultipleOfTheGranularity) {

@@ -51,15 +51,16 @@ inline void AddToTable(const CheckpointSpec& spec, uint32_t file, const std::str
 }
 
 inline residency::LoadJob JobFor(const std::string& id, std::vector<plan::OpenFile> files,
-                                 wire::TableBuilder& table) {
+                                 wire::TableBuilder& table, const plan::LoadConfig& config = {}) {
   const std::string bytes = table.Build();
   const auto view = wire::TableView::Validate(std::as_bytes(std::span(bytes)));
   EXPECT_TRUE(view.ok()) << view.status();
-  auto plan = plan::MakeLayout(*view, "safetensors", plan::Place::kHost);
+  auto plan = plan::MakeLayout(*view, "safetensors", plan::Place::kHost, config);
   EXPECT_TRUE(plan.ok()) << plan.status();
   auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
   checkpoint->reference = files.front().path;
   checkpoint->files = std::move(files);
+  checkpoint->config = config;
   residency::LoadJob job;
   job.record.id = id;
   job.record.sources.push_back({.content_key = checkpoint->Key(),
@@ -74,14 +75,15 @@ inline residency::LoadJob JobFor(const std::string& id, std::vector<plan::OpenFi
 
 // Writes the checkpoint and plans its load.
 inline residency::LoadJob WriteJob(const std::string& id, const std::string& path,
-                                   const CheckpointSpec& spec) {
+                                   const CheckpointSpec& spec,
+                                   const plan::LoadConfig& config = {}) {
   WriteCheckpoint(path, spec);
   std::vector<plan::OpenFile> files;
   files.push_back(OpenAt(path));
   wire::TableBuilder table;
   table.AddRegion(files.front().identity.size_bytes);
   AddToTable(spec, 0, "", &table);
-  return JobFor(id, std::move(files), table);
+  return JobFor(id, std::move(files), table, config);
 }
 
 // One tensor of a file of zeros without blocks: as large as a test wants, and no disk behind it.

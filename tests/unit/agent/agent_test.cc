@@ -31,6 +31,15 @@ using std::chrono::seconds;
 
 constexpr uint64_t kUnit = wire::kSegmentUnitBytes;
 
+constexpr auto kF16 = static_cast<uint32_t>(wire::DType::kF16);
+constexpr auto kF32 = static_cast<uint32_t>(wire::DType::kF32);
+constexpr auto kF64 = static_cast<uint32_t>(wire::DType::kF64);
+
+void SetCast(uint32_t from, uint32_t to, v1::LoadRequest* load) {
+  load->mutable_ranges(0)->set_from_dtype(from);
+  load->mutable_ranges(0)->set_to_dtype(to);
+}
+
 base::TimePoint In(base::Duration duration) { return base::SystemClock().Now() + duration; }
 
 class AgentTest : public testing::Test {
@@ -197,12 +206,30 @@ TEST_F(AgentTest, RefusesLoadsThatDoNotFitTogetherAndGoesOn) {
         load->mutable_ranges(0)->set_segment_offset(kUnit);
       },
       [](v1::LoadRequest* load, std::vector<int>*) { *load->add_ranges() = load->ranges(0); },
+      // Casts: from what is no type, to what no cast makes, to more than 16 bits, of half an
+      // element, and to more than the segment has.
+      [](v1::LoadRequest* load, std::vector<int>*) { SetCast(99, kF16, load); },
+      [](v1::LoadRequest* load, std::vector<int>*) { SetCast(0, kF16, load); },
+      [](v1::LoadRequest* load, std::vector<int>*) { SetCast(kF32, 0, load); },
+      [](v1::LoadRequest* load, std::vector<int>*) { SetCast(kF32, kF64, load); },
+      [](v1::LoadRequest* load, std::vector<int>*) { SetCast(kF16, kF16, load); },
+      [](v1::LoadRequest* load, std::vector<int>*) { SetCast(kF32 + (1 << 16), kF16, load); },
+      [](v1::LoadRequest* load, std::vector<int>*) {
+        SetCast(kF32, kF16, load);
+        load->mutable_ranges(0)->set_size_bytes(998);
+      },
+      [](v1::LoadRequest* load, std::vector<int>*) {
+        SetCast(kF16, kF32, load);
+        load->mutable_ranges(0)->set_segment_offset(kUnit - 1000);
+      },
   };
   for (size_t i = 0; i < spoilt.size(); ++i) {
     Load(socket, "spoilt" + std::to_string(i), spoilt[i]);
     EXPECT_TRUE(ReceiveUntil(socket, v1::AgentEvent::kFailed).has_failed()) << i;
   }
   Load(socket, "good");
+  EXPECT_TRUE(ReceiveUntil(socket, v1::AgentEvent::kDone).has_done());
+  Load(socket, "cast", [](v1::LoadRequest* load, std::vector<int>*) { SetCast(kF16, kF32, load); });
   EXPECT_TRUE(ReceiveUntil(socket, v1::AgentEvent::kDone).has_done());
   Load(socket, "good");
   const v1::AgentEvent again = ReceiveUntil(socket, v1::AgentEvent::kFailed);

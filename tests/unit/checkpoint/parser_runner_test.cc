@@ -285,5 +285,41 @@ TEST_F(ParserRunnerTest, TheCatalogPlansAndInspects) {
   EXPECT_TRUE(catalog.last_sandbox());
 }
 
+TEST_F(ParserRunnerTest, TheCatalogPlansCastsAndFromTheHostNoneAgain) {
+  const test::CheckpointSpec spec = {
+      .tensors = {{.name = "w", .dtype = wire::DType::kF16, .shape = {3 << 20}},
+                  {.name = "i", .dtype = wire::DType::kI32, .shape = {4}}}};
+  plan::OpenCheckpoint checkpoint;
+  checkpoint.files.push_back(Open(test::WriteCheckpoint(dir_ / "t.safetensors", spec)));
+  checkpoint.config.cast = wire::DType::kF32;
+  Catalog catalog([](const std::string& reference) { return OpenAll({reference}); },
+                  {.program_directory = PARSER_DIRECTORY});
+  const auto inspection = catalog.Inspect(checkpoint);
+  ASSERT_TRUE(inspection.ok()) << inspection.status();
+  EXPECT_EQ(inspection->resident_bytes, 14u << 20);
+  residency::ResidentMemory memory;
+  for (const std::string device : {"host", "GPU-1234"}) {
+    const auto plan = catalog.Plan(checkpoint, device);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_EQ((*plan)->resident_bytes(), 14u << 20);
+    const wire::TableView& table = (*plan)->table->view();
+    EXPECT_EQ(table.entry(*table.find("w")).dtype, wire::DType::kF32);
+    EXPECT_EQ(table.entry(*table.find("i")).dtype, wire::DType::kI32);
+    if (device == "host") memory.table = (*plan)->table;
+  }
+
+  memory.segments.emplace_back().info.size_bytes = 14 << 20;
+  auto segment = wire::MakeSealedMemfd("segment", std::string(14 << 20, '\0'));
+  ASSERT_TRUE(segment.ok()) << segment.status();
+  memory.segments.front().fds.push_back(*std::move(segment));
+  residency::ResidencyRecord record;
+  record.references = {"t.safetensors"};
+  const auto copy = catalog.PlanFromHost(record, memory, "GPU-1234");
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  const wire::TableView& table = copy->plan->table->view();
+  EXPECT_EQ(table.entry(*table.find("w")).dtype, wire::DType::kF32);
+  for (const plan::CopyRange& range : copy->plan->ranges) EXPECT_FALSE(range.cast);
+}
+
 }  // namespace
 }  // namespace modeld::supervisor

@@ -84,6 +84,80 @@ TEST(ChunkPlan, RefusesRangesThatOverlapInTheSegment) {
   EXPECT_TRUE(Make({{0, 0, 0, 0, 4}, {0, 2, 0, 2, 0}}, {10}, {10}).ok());
 }
 
+constexpr plan::Cast kNarrow = {wire::DType::kF32, wire::DType::kF16};
+constexpr plan::Cast kWide = {wire::DType::kF16, wire::DType::kF32};
+constexpr plan::Cast kQuarter = {wire::DType::kF64, wire::DType::kBF16};
+constexpr plan::Cast kSame = {wire::DType::kBF16, wire::DType::kF16};
+
+// Odd places in the file, and places in the segment that no cut falls on.
+TEST(ChunkPlan, CutsCastsBetweenElementsSoThatNeitherSideIsLongerThanAChunk) {
+  for (const plan::Cast& cast : {kNarrow, kWide, kQuarter, kSame}) {
+    for (const CutAt cut : {CutAt::kSegment, CutAt::kFile}) {
+      const CopyRange range = {0, 13, 0, 4096 + 64, 40 * kMiB, cast};
+      const uint64_t file_bytes = 41 * kMiB;
+      const uint64_t segment_bytes = 100 * kMiB;
+      const auto plan = MakeChunks({&range, 1}, {&file_bytes, 1}, {&segment_bytes, 1}, cut);
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      EXPECT_EQ(plan->total_bytes, 40 * kMiB) << "of the file";
+      CopyRange rest = range;
+      for (const Chunk& chunk : plan->chunks) {
+        ASSERT_EQ(chunk.pieces.size(), 1u);
+        const CopyRange& piece = chunk.pieces.front();
+        EXPECT_EQ(piece.cast, cast);
+        EXPECT_EQ(piece.file_offset, rest.file_offset);
+        EXPECT_EQ(piece.segment_offset, rest.segment_offset);
+        EXPECT_EQ(piece.size_bytes % cast.from_bytes(), 0u);
+        EXPECT_LE(piece.size_bytes, kChunkBytes);
+        EXPECT_LE(piece.placed_bytes(), kChunkBytes);
+        EXPECT_GT(piece.size_bytes, 0u);
+        if (&chunk != &plan->chunks.back()) {
+          EXPECT_EQ((piece.segment_offset + piece.placed_bytes()) % (2 * kMiB), 0u)
+              << "no two readers need one page of the segment";
+        }
+        rest.file_offset += piece.size_bytes;
+        rest.segment_offset += piece.placed_bytes();
+        rest.size_bytes -= piece.size_bytes;
+      }
+      EXPECT_EQ(rest.size_bytes, 0u);
+      EXPECT_LE(plan->chunks.size(), 40 * kMiB / (4 * kMiB) + 2) << "no splinters";
+    }
+  }
+}
+
+TEST(ChunkPlan, GathersShortCastsWithOtherRanges) {
+  const auto plan =
+      Make({{0, 1, 0, 0, 400, kNarrow}, {0, 401, 0, 256, 100}, {0, 502, 0, 512, 200, kWide}},
+           {kMiB}, {kMiB});
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  ASSERT_EQ(plan->chunks.size(), 1u);
+  EXPECT_EQ(plan->chunks[0].size_bytes, 701u);
+  EXPECT_EQ(plan->total_bytes, 700u);
+}
+
+TEST(ChunkPlan, HoldsCastsAgainstWhatTheyTakeInTheSegment) {
+  EXPECT_TRUE(Make({{0, 0, 0, 0, 8, kWide}}, {8}, {16}).ok());
+  EXPECT_FALSE(Make({{0, 0, 0, 0, 8, kWide}}, {8}, {15}).ok());
+  EXPECT_TRUE(Make({{0, 0, 0, 0, 8, kNarrow}}, {8}, {4}).ok());
+  EXPECT_FALSE(Make({{0, 0, 0, 0, 8, kNarrow}}, {7}, {8}).ok());
+  EXPECT_TRUE(Make({{0, 0, 0, 0, 8, kWide}, {0, 8, 0, 16, 1}}, {9}, {17}).ok());
+  EXPECT_FALSE(Make({{0, 0, 0, 0, 8, kWide}, {0, 8, 0, 15, 1}}, {9}, {17}).ok());
+  EXPECT_TRUE(Make({{0, 0, 0, 0, 8, kNarrow}, {0, 8, 0, 4, 1}}, {9}, {17}).ok());
+}
+
+TEST(ChunkPlan, RefusesCastsThatAreNone) {
+  EXPECT_FALSE(Make({{0, 0, 0, 0, 6, kNarrow}}, {8}, {8}).ok()) << "half an element";
+  EXPECT_FALSE(Make({{0, 0, 0, 1, 8, kNarrow}}, {8}, {8}).ok()) << "at an odd place";
+  EXPECT_FALSE(
+      Make({{0, 0, 0, 0, 8, plan::Cast{wire::DType::kI32, wire::DType::kF32}}}, {8}, {8}).ok());
+  EXPECT_FALSE(
+      Make({{0, 0, 0, 0, 8, plan::Cast{wire::DType::kF4, wire::DType::kF32}}}, {8}, {80}).ok());
+  EXPECT_FALSE(
+      Make({{0, 0, 0, 0, 8, plan::Cast{static_cast<wire::DType>(99), wire::DType::kF32}}}, {8}, {8})
+          .ok());
+  // Its bytes in the segment do not fit 64 bits.
+  EXPECT_FALSE(Make({{0, 0, 0, 0, UINT64_MAX - 1, kWide}}, {UINT64_MAX}, {UINT64_MAX}).ok());
+}
+
 // Whatever the ranges, the pieces are exactly their bytes, each once.
 TEST(ChunkPlan, CoversEachByteOnce) {
   std::mt19937_64 random(7);

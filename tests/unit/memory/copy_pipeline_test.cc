@@ -21,6 +21,7 @@
 #include "memory/host_segment.h"
 #include "memory/source_file.h"
 #include "support/bytes.h"
+#include "support/casts.h"
 #include "support/temp_dir.h"
 #include "wire/error.h"
 #include "wire/memfd.h"
@@ -92,8 +93,9 @@ class CopyPipeline : public testing::Test {
     for (const CopyRange& range : ranges) {
       const uint64_t base =
           std::accumulate(segments.begin(), segments.begin() + range.segment_index, uint64_t{0});
-      bytes.replace(base + range.segment_offset, range.size_bytes, files[range.file_index],
-                    range.file_offset, range.size_bytes);
+      std::string placed = files[range.file_index].substr(range.file_offset, range.size_bytes);
+      if (range.cast) placed = test::CastOf(*range.cast, placed);
+      bytes.replace(base + range.segment_offset, placed.size(), placed);
     }
     return bytes;
   }
@@ -173,6 +175,61 @@ TEST_F(CopyPipeline, PutsEveryByteInItsPlaceAndLeavesZeroesElsewhere) {
     const auto loaded = Load(files, ranges, segments);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     EXPECT_TRUE(*loaded == Expected(contents, ranges, segments)) << "round " << round;
+  }
+}
+
+// The same with ranges that are cast among them, at odd places in the file, shorter and longer than
+// chunks.
+TEST_F(CopyPipeline, CastsOnItsWay) {
+  constexpr plan::Cast kCasts[] = {{wire::DType::kF32, wire::DType::kF16},
+                                   {wire::DType::kF16, wire::DType::kF32},
+                                   {wire::DType::kF64, wire::DType::kBF16},
+                                   {wire::DType::kBF16, wire::DType::kF16}};
+  std::mt19937_64 random(14);
+  for (int round = 0; round < 4; ++round) {
+    const bool cold = round % 2 == 0;
+    std::vector<CopyRange> ranges;
+    uint64_t at = random() % 10'000;
+    uint64_t end = 0;
+    uint64_t total = 0;
+    for (int i = 0; i < 30; ++i) {
+      CopyRange range = {0, at, 0, (end + 63) / 64 * 64,
+                         random() % 5 == 0 ? random() % (11 * kMiB) : random() % 20'000};
+      if (i % 4 != 0) {
+        range.cast = kCasts[random() % std::size(kCasts)];
+        range.size_bytes -= range.size_bytes % range.cast->from_bytes();
+      }
+      ranges.push_back(range);
+      end = range.segment_offset + range.placed_bytes();
+      at += range.size_bytes + (random() % 4 == 0 ? random() % 20'000 : 0);
+      total += range.size_bytes;
+    }
+    const std::string content = RandomBytes(at + 8, 200 + round);
+    std::vector<plan::OpenFile> files;
+    files.push_back(Open(dir_.Write("file" + std::to_string(round), content)));
+    if (cold) DropFromPageCache(files.back());
+    const std::vector<uint64_t> segments = {(end / kUnit + 1) * kUnit};
+    const auto loaded = Load(files, ranges, segments);
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    EXPECT_TRUE(*loaded == Expected({content}, ranges, segments)) << "round " << round;
+    EXPECT_GE(stats_.direct_bytes + stats_.buffered_bytes, total) << "bytes of the file count";
+  }
+}
+
+TEST_F(CopyPipeline, NamesFileAndByteWhenAFileThatIsCastHasBecomeShorter) {
+  const std::string path = dir_.Write("model", RandomBytes(12 * kMiB, 6));
+  for (const bool cold : {true, false}) {
+    std::vector<plan::OpenFile> files;
+    files.push_back(Open(path));
+    files[0].identity.size_bytes = 13 * kMiB;
+    if (cold) DropFromPageCache(files[0]);
+    const auto loaded =
+        Load(files, {{0, 0, 0, 0, 13 * kMiB, plan::Cast{wire::DType::kF16, wire::DType::kF32}}},
+             {13 * kUnit});
+    EXPECT_EQ(wire::GetReason(loaded.status()), wire::Reason::kCheckpointChanged)
+        << loaded.status();
+    EXPECT_THAT(std::string(loaded.status().message()),
+                HasSubstr("ends at byte " + std::to_string(12 * kMiB)));
   }
 }
 

@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,11 +56,14 @@ class Source {
   wire::TableView view_;
 };
 
-std::shared_ptr<const LoadPlan> Lay(const Source& source) {
-  auto plan = MakeLayout(source.view(), "safetensors", Place::kHost);
+std::shared_ptr<const LoadPlan> Lay(const Source& source, const LoadConfig& config = {},
+                                    Place place = Place::kHost) {
+  auto plan = MakeLayout(source.view(), "safetensors", place, config);
   EXPECT_TRUE(plan.ok()) << plan.status();
   return plan.ok() ? std::make_shared<const LoadPlan>(*std::move(plan)) : nullptr;
 }
+
+LoadConfig CastTo(wire::DType dtype) { return {.cast = dtype}; }
 
 wire::TensorEntry Entry(const LoadPlan& plan, const std::string& name) {
   const auto index = plan.table->view().find(name);
@@ -69,7 +73,7 @@ wire::TensorEntry Entry(const LoadPlan& plan, const std::string& name) {
 
 // What a plan promises whatever the files: exact ranges, every tensor covered and aligned, nothing
 // twice.
-void ExpectSound(const Source& source, const LoadPlan& plan) {
+void ExpectSound(const Source& source, const LoadPlan& plan, const LoadConfig& config = {}) {
   ASSERT_EQ(plan.segment_sizes.size(), 1u);
   EXPECT_EQ(plan.segment_sizes[0] % wire::kSegmentUnitBytes, 0u);
   EXPECT_GT(plan.segment_sizes[0], 0u);
@@ -79,26 +83,35 @@ void ExpectSound(const Source& source, const LoadPlan& plan) {
     EXPECT_EQ(range.segment_index, 0u);
     EXPECT_GT(range.size_bytes, 0u);
     EXPECT_LE(range.file_offset + range.size_bytes, source.view().region_size(range.file_index));
-    EXPECT_LE(range.segment_offset + range.size_bytes, plan.segment_sizes[0]);
+    EXPECT_LE(range.segment_offset + range.placed_bytes(), plan.segment_sizes[0]);
     if (i == 0) continue;
     const CopyRange& before = plan.ranges[i - 1];
     EXPECT_LE(std::pair(before.file_index, before.file_offset + before.size_bytes),
               std::pair(range.file_index, range.file_offset))
         << "sorted by file and offset";
-    EXPECT_LE(before.segment_offset + before.size_bytes, range.segment_offset) << "disjoint";
+    EXPECT_LE(before.segment_offset + before.placed_bytes(), range.segment_offset) << "disjoint";
   }
   const wire::TableView& table = plan.table->view();
   ASSERT_EQ(table.size(), source.view().size());
-  EXPECT_EQ(table.tensor_bytes(), source.view().tensor_bytes());
+  if (config.empty()) {
+    EXPECT_EQ(table.tensor_bytes(), source.view().tensor_bytes());
+  }
   size_t at = 0;
   for (size_t i = 0; i < table.size(); ++i) {
     const wire::TensorEntry from = source.view().entry(source.view().in_order(i));
     const wire::TensorEntry to = table.entry(table.in_order(i));
     EXPECT_EQ(to.name, from.name) << "file order is kept";
-    EXPECT_EQ(to.dtype, from.dtype);
+    EXPECT_EQ(to.dtype, config.TypeOf(from.dtype));
+    const std::optional<Cast> cast =
+        to.dtype == from.dtype ? std::nullopt : std::optional(Cast{from.dtype, to.dtype});
+    const auto placed = [&cast](uint64_t bytes) {
+      return cast ? bytes / cast->from_bytes() * cast->to_bytes() : bytes;
+    };
     EXPECT_EQ(std::vector(to.shape.begin(), to.shape.end()),
               std::vector(from.shape.begin(), from.shape.end()));
-    EXPECT_EQ(to.size_bytes, from.size_bytes);
+    EXPECT_EQ(to.size_bytes, placed(from.size_bytes));
+    EXPECT_EQ(std::vector(to.strides.begin(), to.strides.end()),
+              std::vector(from.strides.begin(), from.strides.end()));
     EXPECT_EQ(to.offset % wire::DTypeAlignmentBytes(to.dtype), 0u) << to.name;
     if (from.size_bytes == 0) continue;
     // One range brings all of its bytes to their place.
@@ -111,9 +124,11 @@ void ExpectSound(const Source& source, const LoadPlan& plan) {
     ASSERT_LT(at, plan.ranges.size()) << from.name;
     const CopyRange& range = plan.ranges[at];
     EXPECT_EQ(range.file_index, from.region);
+    EXPECT_EQ(range.cast, cast) << from.name;
     EXPECT_LE(range.file_offset, from.offset) << from.name;
     EXPECT_GE(range.file_offset + range.size_bytes, from.offset + from.size_bytes) << from.name;
-    EXPECT_EQ(to.offset - range.segment_offset, from.offset - range.file_offset) << from.name;
+    EXPECT_EQ(to.offset - range.segment_offset, placed(from.offset - range.file_offset))
+        << from.name;
   }
 }
 
@@ -273,6 +288,137 @@ TEST(HostLayout, TensorsThatAreReadWithoutBoundAreRefused) {
   const auto refused = MakeLayout(source(kMost + 1).view(), "safetensors", Place::kHost);
   EXPECT_EQ(wire::GetErrorInfo(refused.status()).reason, wire::Reason::kCheckpointMalformed);
   EXPECT_NE(refused.status().message().find("\"w\""), std::string::npos) << refused.status();
+}
+
+TEST(CastLayout, TensorsThatAreCastHaveTheNewTypeAndItsSize) {
+  const Source source({8192},
+                      {{.name = "a", .dtype = wire::DType::kF32, .shape = {32}},
+                       {.name = "b", .dtype = wire::DType::kF32, .shape = {64}, .offset = 128},
+                       {.name = "c", .dtype = wire::DType::kF32, .shape = {3}, .offset = 384},
+                       {.name = "d", .dtype = wire::DType::kF32, .shape = {9}, .offset = 396}});
+  const LoadConfig config = CastTo(wire::DType::kBF16);
+  const auto plan = Lay(source, config);
+  ExpectSound(source, *plan, config);
+  EXPECT_EQ(Entry(*plan, "a").size_bytes, 64u);
+  EXPECT_EQ(Entry(*plan, "b").offset, 64u);
+  EXPECT_EQ(Entry(*plan, "d").offset, 256u) << "at a cache line";
+  // The first three are neighbours in the file and in the segment; padding is before the fourth.
+  const Cast cast = {wire::DType::kF32, wire::DType::kBF16};
+  const std::vector<CopyRange> ranges = {
+      {.file_offset = 0, .segment_offset = 0, .size_bytes = 396, .cast = cast},
+      {.file_offset = 396, .segment_offset = 256, .size_bytes = 36, .cast = cast}};
+  EXPECT_EQ(plan->ranges, ranges);
+}
+
+TEST(CastLayout, TheSegmentIsWhatTheCastTakes) {
+  const auto resident = [](wire::DType from, wire::DType to) {
+    constexpr uint64_t kElements = 3 << 20;
+    const uint64_t bytes = kElements * wire::DTypeBits(from) / 8;
+    const Source source({bytes}, {{.name = "t", .dtype = from, .shape = {kElements}}});
+    return Lay(source, CastTo(to))->resident_bytes();
+  };
+  EXPECT_EQ(resident(wire::DType::kF32, wire::DType::kF16), 6u << 20);
+  EXPECT_EQ(resident(wire::DType::kF16, wire::DType::kF32), 12u << 20);
+  EXPECT_EQ(resident(wire::DType::kF64, wire::DType::kBF16), 6u << 20);
+  EXPECT_EQ(resident(wire::DType::kF16, wire::DType::kBF16), 6u << 20);
+  EXPECT_EQ(resident(wire::DType::kI32, wire::DType::kF16), 12u << 20);
+}
+
+TEST(CastLayout, AFileOfSeveralTypesHasBothKindsOfRanges) {
+  const Source source(
+      {9000}, {{.name = "half", .dtype = wire::DType::kF16, .shape = {100}, .offset = 100},
+               {.name = "int", .dtype = wire::DType::kI64, .shape = {100}, .offset = 300},
+               {.name = "float", .dtype = wire::DType::kF32, .shape = {100}, .offset = 1100},
+               {.name = "small", .dtype = wire::DType::kF8E4M3, .shape = {7}, .offset = 1500},
+               {.name = "double", .dtype = wire::DType::kF64, .shape = {100}, .offset = 1507}});
+  for (const auto to : {wire::DType::kF16, wire::DType::kF32, wire::DType::kBF16}) {
+    for (const Place place : {Place::kHost, Place::kDevice}) {
+      const auto plan = Lay(source, CastTo(to), place);
+      ExpectSound(source, *plan, CastTo(to));
+      EXPECT_EQ(plan->ranges.size(), 5u);
+      for (const CopyRange& range : plan->ranges) {
+        EXPECT_EQ(range.segment_offset % (place == Place::kHost ? 64 : 512), 0u);
+      }
+    }
+  }
+}
+
+TEST(CastLayout, FilesWithNothingToCastKeepTheirLayout) {
+  const Source source(
+      {9000, 9000},
+      {{.name = "a", .dtype = wire::DType::kF16, .shape = {1000}, .file = 0, .offset = 4100},
+       {.name = "e", .dtype = wire::DType::kF32, .shape = {0}, .file = 0, .offset = 6100},
+       {.name = "b", .dtype = wire::DType::kF32, .shape = {1000}, .file = 1, .offset = 4100}});
+  const auto plan = Lay(source, CastTo(wire::DType::kF16));
+  ExpectSound(source, *plan, CastTo(wire::DType::kF16));
+  ASSERT_EQ(plan->ranges.size(), 2u);
+  EXPECT_EQ(plan->ranges[0].file_offset, 4096u);
+  EXPECT_EQ(Entry(*plan, "a").offset, 4u);
+  EXPECT_EQ(Entry(*plan, "e").dtype, wire::DType::kF16);
+}
+
+TEST(CastLayout, TensorsThatShareBytesAreCastOnceAndShareThemStill) {
+  const Source source(
+      {1000},
+      {{.name = "whole", .dtype = wire::DType::kF32, .shape = {4, 8}, .offset = 12, .alias = true},
+       {.name = "part", .dtype = wire::DType::kF32, .shape = {8}, .offset = 44, .alias = true},
+       {.name = "column",
+        .dtype = wire::DType::kF32,
+        .shape = {4},
+        .offset = 16,
+        .alias = true,
+        .strides = {8},
+        .size_bytes = 100},
+       {.name = "none", .dtype = wire::DType::kF64, .shape = {0}, .offset = 45}});
+  const auto plan = Lay(source, CastTo(wire::DType::kF16));
+  ExpectSound(source, *plan, CastTo(wire::DType::kF16));
+  ASSERT_EQ(plan->ranges.size(), 1u);
+  EXPECT_EQ(plan->ranges[0].size_bytes, 128u);
+  EXPECT_EQ(Entry(*plan, "part").offset - Entry(*plan, "whole").offset, 16u);
+  EXPECT_EQ(Entry(*plan, "column").offset - Entry(*plan, "whole").offset, 2u);
+  EXPECT_EQ(Entry(*plan, "column").size_bytes, 50u);
+}
+
+TEST(CastLayout, TensorsThatShareBytesAndNotTheirElementsAreRefusedByName) {
+  const auto share = [](wire::DType other, uint64_t offset) {
+    return Source(
+        {1000},
+        {{.name = "a", .dtype = wire::DType::kF32, .shape = {8}, .offset = 64, .alias = true},
+         {.name = "b", .dtype = other, .shape = {4}, .offset = offset, .alias = true}});
+  };
+  const auto refusal = [](const Source& source, wire::DType to) {
+    return MakeLayout(source.view(), "safetensors", Place::kHost, CastTo(to)).status();
+  };
+  for (const auto other : {wire::DType::kI32, wire::DType::kF16, wire::DType::kF4}) {
+    const absl::Status status = refusal(share(other, 72), wire::DType::kBF16);
+    EXPECT_EQ(wire::GetReason(status), wire::Reason::kFormatUnsupported) << status;
+    EXPECT_NE(status.message().find("\"a\" (F32)"), std::string::npos) << status;
+    EXPECT_NE(status.message().find("\"b\" ("), std::string::npos) << status;
+  }
+  // The other of the two is what would be cast.
+  EXPECT_EQ(wire::GetReason(refusal(share(wire::DType::kF16, 72), wire::DType::kF32)),
+            wire::Reason::kFormatUnsupported);
+  // Elements of one type that begin within one another.
+  EXPECT_EQ(wire::GetReason(refusal(share(wire::DType::kF32, 70), wire::DType::kF16)),
+            wire::Reason::kFormatUnsupported);
+  // Neither is cast.
+  EXPECT_TRUE(refusal(share(wire::DType::kI32, 72), wire::DType::kF32).ok());
+}
+
+TEST(CastLayout, SizesThatOverflowOnlyWhenTheyAreCastAreRefused) {
+  const Source source({uint64_t{INT64_MAX}},
+                      {{.name = "t", .dtype = wire::DType::kF16, .shape = {INT64_MAX / 2}}});
+  const auto status =
+      MakeLayout(source.view(), "safetensors", Place::kHost, CastTo(wire::DType::kF32)).status();
+  EXPECT_EQ(wire::GetReason(status), wire::Reason::kBudgetExceeded) << status;
+}
+
+TEST(HostLayout, EmptyTensorsWithinAliasesHaveAnAlignedAddress) {
+  const Source source({1000},
+                      {{.name = "a", .dtype = wire::DType::kU8, .shape = {9}, .offset = 33},
+                       {.name = "none", .dtype = wire::DType::kF64, .shape = {0}, .offset = 36},
+                       {.name = "b", .dtype = wire::DType::kF32, .shape = {4}, .offset = 101}});
+  ExpectSound(source, *Lay(source));
 }
 
 TEST(HostLayout, AHundredThousandTensorsAreLaidOutInAFractionOfASecond) {

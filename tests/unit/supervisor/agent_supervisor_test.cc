@@ -16,6 +16,7 @@
 #include <string>
 
 #include "support/backend_recorder.h"
+#include "support/casts.h"
 #include "support/load_jobs.h"
 #include "support/processes.h"
 #include "support/temp_dir.h"
@@ -212,6 +213,42 @@ TEST_F(AgentSupervisorTest, TellsTheDigestsOfTheFilesTensors) {
                           wire::kDigestBytes),
               0);
   }
+}
+
+// By way of the messages and an agent: the elements are cast, what is none stays, and the digests
+// are those of what is resident.
+TEST_F(AgentSupervisorTest, CastsOnItsWayAndTellsTheDigestsOfWhatIsResident) {
+  Start();
+  const plan::LoadConfig config = {.cast = wire::DType::kBF16};
+  const auto spec = test::SmallSpec(15);
+  supervisor_->Load(test::WriteJob("cast", dir_ / "cast.safetensors", spec, config));
+  ASSERT_TRUE(recorder_->WaitLoaded("cast")) << recorder_->failed["cast"];
+  const residency::ResidentMemory& memory = *recorder_->loaded["cast"];
+  const auto segment = wire::MapReadOnly(memory.segments.front().fds.front().get(),
+                                         memory.segments.front().info.size_bytes);
+  ASSERT_TRUE(segment.ok()) << segment.status();
+  const wire::TableView& table = memory.table->view();
+  std::vector<wire::Digest> digests(table.size());
+  size_t cast_count = 0;
+  for (size_t i = 0; i < spec.tensors.size(); ++i) {
+    const wire::DType stored = spec.tensors[i].dtype;
+    const size_t index = *table.find(spec.tensors[i].name);
+    const wire::TensorEntry entry = table.entry(index);
+    EXPECT_EQ(entry.dtype, config.TypeOf(stored));
+    std::string expected = test::TensorBytes(spec, i);
+    if (entry.dtype != stored) {
+      expected = test::CastOf({stored, entry.dtype}, expected);
+      ++cast_count;
+    }
+    ASSERT_EQ(entry.size_bytes, expected.size());
+    EXPECT_EQ(std::memcmp(segment->data() + entry.offset, expected.data(), expected.size()), 0)
+        << entry.name;
+    digests[index] = wire::TensorDigest(std::as_bytes(std::span(expected)));
+  }
+  EXPECT_GT(cast_count, 0u);
+  EXPECT_LT(cast_count, spec.tensors.size());
+  ASSERT_TRUE(recorder_->WaitDigest("cast"));
+  EXPECT_EQ(recorder_->digests["cast"]->weights, wire::WeightsDigest(table, digests));
 }
 
 TEST_F(AgentSupervisorTest, ReleasesWhatItLoadedAndWhatItNeverHad) {
