@@ -63,7 +63,7 @@ absl::StatusOr<plan::LoadConfig> ToConfig(const v1::LoadConfig& message) {
   plan::LoadConfig config;
   if (!message.cast().empty()) {
     config.cast = wire::DTypeFromName(message.cast());
-    if (!config.cast || !plan::CanCast(wire::DType::kF64, *config.cast)) {
+    if (!config.cast || !plan::CanCast({wire::DType::kF64, *config.cast})) {
       return Invalid("spec.load_config.cast",
                      absl::StrCat("is \"", wire::ToUtf8(message.cast()), "\""),
                      "it may be F32, F16 or BF16; left out, tensors stay as they are stored");
