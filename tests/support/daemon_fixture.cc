@@ -138,19 +138,19 @@ std::optional<base::ExitStatus> DaemonFixture::Wait() {
   return exit;
 }
 
-pid_t DaemonFixture::agent_pid() const {
-  for (const ProcessInfo& process : ProcessesWith(socket("agent-host.sock"))) {
+pid_t DaemonFixture::agent_pid(const std::string& device) const {
+  for (const ProcessInfo& process : ProcessesWith(socket("agent-" + device + ".sock"))) {
     if (process.pid != pid()) return process.pid;
   }
   return 0;
 }
 
-pid_t DaemonFixture::KillAgent() {
-  const pid_t agent = agent_pid();
-  EXPECT_NE(agent, 0) << "there is no agent";
+pid_t DaemonFixture::KillAgent(const std::string& device) {
+  const pid_t agent = agent_pid(device);
+  EXPECT_NE(agent, 0) << "there is no agent of " << device;
   if (agent == 0) return 0;
   ::kill(agent, SIGKILL);
-  EXPECT_TRUE(Eventually([&] { return agent_pid() != agent; }));
+  EXPECT_TRUE(Eventually([&] { return agent_pid(device) != agent; }));
   return agent;
 }
 

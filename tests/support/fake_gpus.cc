@@ -1,13 +1,21 @@
 #include "support/fake_gpus.h"
 
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
+
+#include "base/child_process.h"
 
 namespace modeld::test {
+
+bool FakeGpus::Available() { return sizeof(MODELD_FAKE_CUDART) > 1; }
 
 FakeGpus::FakeGpus(int count, const std::string& memory) : memory_(memory) {
   static std::atomic<unsigned> made{0};
@@ -26,9 +34,11 @@ std::vector<std::string> FakeGpus::Environment() const {
   for (const std::string& uuid : uuids_) {
     devices += (devices.empty() ? "" : ",") + uuid + ":" + memory_;
   }
-  return {"LD_LIBRARY_PATH=" MODELD_FAKE_CUDART, "FAKE_CUDA_DEVICES=" + devices,
-          "FAKE_CUDA_POISON=1", "FAKE_CUDA_LOG=" + dir_ / "events",
-          "FAKE_CUDA_FAULTS=" + dir_ / "faults"};
+  std::vector<std::string> variables = {
+      "LD_LIBRARY_PATH=" MODELD_FAKE_CUDART, "FAKE_CUDA_DEVICES=" + devices, "FAKE_CUDA_POISON=1",
+      "FAKE_CUDA_LOG=" + dir_ / "events", "FAKE_CUDA_FAULTS=" + dir_ / "faults"};
+  variables.insert(variables.end(), more_.begin(), more_.end());
+  return variables;
 }
 
 DaemonOptions FakeGpus::For(DaemonOptions options) const {
@@ -39,6 +49,35 @@ DaemonOptions FakeGpus::For(DaemonOptions options) const {
 void FakeGpus::SetFaults(const std::string& lines) {
   std::ofstream(dir_ / "faults.new") << lines;
   std::filesystem::rename(dir_ / "faults.new", dir_ / "faults");
+}
+
+uint64_t FakeGpus::FreeBytes(size_t index) const {
+  const std::string path = dir_ / "memory";
+  {
+    const wire::UniqueFd out(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    auto probe = base::ChildProcess::Spawn({.path = MODELD_TEST_GPU_MEMORY,
+                                            .env = Environment(),
+                                            .fds = {{out.get(), STDOUT_FILENO}}});
+    const auto exit = probe.ok() ? probe->Wait() : std::nullopt;
+    EXPECT_TRUE(exit && exit->ok()) << probe.status() << (exit ? exit->Text() : "");
+  }
+  std::ifstream lines(path);
+  std::string uuid;
+  uint64_t free = 0;
+  uint64_t total = 0;
+  while (lines >> uuid >> free >> total) {
+    if (uuid == uuids_[index]) return free;
+  }
+  ADD_FAILURE() << "CUDA does not show " << uuids_[index];
+  return 0;
+}
+
+// The fake counts descriptors of such a name, whoever has them.
+wire::UniqueFd FakeGpus::Occupy(size_t index, uint64_t bytes) const {
+  const std::string name = "fake-cuda:" + uuids_[index] + ":malloc";
+  wire::UniqueFd memory(::memfd_create(name.c_str(), MFD_CLOEXEC));
+  EXPECT_EQ(::ftruncate(memory.get(), static_cast<off_t>(bytes)), 0);
+  return memory;
 }
 
 size_t FakeGpus::CountEvents(const std::string& text) const {

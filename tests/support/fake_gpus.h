@@ -2,11 +2,13 @@
 
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "support/daemon_fixture.h"
 #include "support/temp_dir.h"
+#include "wire/unique_fd.h"
 
 namespace modeld::test {
 
@@ -16,8 +18,14 @@ class FakeGpus {
  public:
   explicit FakeGpus(int count = 2, const std::string& memory = "1GiB");
 
+  // False where there was no CUDA toolkit to build with: then none of this works.
+  static bool Available();
+
   // `GPU-...`
   const std::string& operator[](size_t index) const { return uuids_[index]; }
+
+  // One more variable (NAME=value) for all processes that start from now on.
+  void Set(const std::string& variable) { more_.push_back(variable); }
 
   // NAME=value, for a process that is to see them.
   std::vector<std::string> Environment() const;
@@ -26,6 +34,13 @@ class FakeGpus {
 
   // What fails from now on, in every process (tests/fake_cudart/README.md); empty: nothing.
   void SetFaults(const std::string& lines);
+  // What CUDA says is free on it, asked by a process that makes a context and ends. What takes
+  // memory for no longer than that is not in the figure: only compare it with another such.
+  uint64_t FreeBytes(size_t index) const;
+  // As if a process that has nothing to do with modeld had allocated so much, until the descriptor
+  // is closed.
+  wire::UniqueFd Occupy(size_t index, uint64_t bytes) const;
+
   // How many events so far begin with `text`, of all processes: `h2d`, `context_created GPU-...`.
   size_t CountEvents(const std::string& text) const;
 
@@ -33,6 +48,7 @@ class FakeGpus {
   TempDir dir_;
   const std::string memory_;
   std::vector<std::string> uuids_;
+  std::vector<std::string> more_;
 };
 
 }  // namespace modeld::test
