@@ -31,8 +31,8 @@ TEST_P(KilledAgent, FailsTheLoadInFlightWithAReasonAndLoadsItTheNextTime) {
   EXPECT_EQ(worker.Receive(), "error DEVICE_UNAVAILABLE");
   EXPECT_EQ(Device().reserved_bytes() + Device().resident_bytes(), 0u);
   if (on_gpu()) {
-    EXPECT_EQ(gpus().FreeBytes(0), free) << "of the half that was loaded, something is left";
-    gpus().SetFaults("");
+    EXPECT_NEAR(gpus().FreeBytes(0), free, gpus().SlackBytes()) << "something of the half is left";
+    if (gpus().simulated()) gpus().SetFaults("");
   }
   EXPECT_THAT(worker.Ask("acquire m.safetensors"), StartsWith("ok "));
 }
@@ -72,7 +72,7 @@ TEST_P(KilledAgentWithLastingMemory, LeavesWhatIsResidentUsableAndAcquirable) {
   EXPECT_TRUE(Eventually([&] { return admin.Evict("m.safetensors").ok(); }));
   EXPECT_EQ(Device().resident_bytes(), 0u);
   if (on_gpu()) {
-    EXPECT_EQ(gpus().FreeBytes(0), free);
+    EXPECT_NEAR(gpus().FreeBytes(0), free, gpus().SlackBytes());
   }
 }
 

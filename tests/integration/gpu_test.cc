@@ -7,7 +7,7 @@
 
 #include "support/checkpoint_writer.h"
 #include "support/daemon_fixture.h"
-#include "support/fake_gpus.h"
+#include "support/test_gpus.h"
 #include "support/lease_holder.h"
 #include "support/processes.h"
 #include "support/rpc_client.h"
@@ -64,7 +64,7 @@ class GpuTest : public testing::Test {
     }));
   }
 
-  FakeGpus gpus_;
+  TestGpus gpus_;
   std::unique_ptr<DaemonFixture> daemon_;
 };
 

@@ -6,7 +6,7 @@
 #include <signal.h>
 
 #include "support/checkpoint_writer.h"
-#include "support/fake_gpus.h"
+#include "support/test_gpus.h"
 #include "support/processes.h"
 #include "support/rpc_client.h"
 #include "support/worker_process.h"
@@ -25,7 +25,7 @@ class GpuWorkersTest : public testing::TestWithParam<std::string> {
   GpuWorkersTest() : daemon_(WithContexts(gpus_).For({.config = Export(GetParam())})) {
     WriteCheckpoint(daemon_.root() + "/m.safetensors", SmallSpec());
   }
-  static FakeGpus& WithContexts(FakeGpus& gpus) {
+  static TestGpus& WithContexts(TestGpus& gpus) {
     gpus.Set("FAKE_CUDA_CONTEXT=" + std::to_string(kContextBytes));
     return gpus;
   }
@@ -53,7 +53,7 @@ class GpuWorkersTest : public testing::TestWithParam<std::string> {
     return info.ok() ? info->lease_count() : 0;
   }
 
-  FakeGpus gpus_;
+  TestGpus gpus_;
   DaemonFixture daemon_;
 };
 

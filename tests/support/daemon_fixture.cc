@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -197,6 +198,14 @@ RunResult RunModeld(const std::vector<std::string>& args, const std::vector<std:
   return result;
 }
 
-std::string BinDir() { return MODELD_BIN_DIR; }
+std::string BinDir() {
+  const char* const directory = std::getenv("MODELD_TEST_BIN_DIR");
+  return directory != nullptr ? directory : MODELD_BIN_DIR;
+}
+
+std::string TestProgram(const std::string& name, const std::string& built) {
+  const char* const directory = std::getenv("MODELD_TEST_PROGRAM_DIR");
+  return directory != nullptr ? std::string(directory) + "/" + name : built;
+}
 
 }  // namespace modeld::test

@@ -106,7 +106,9 @@ struct RunResult {
 };
 RunResult RunModeld(const std::vector<std::string>& args, const std::vector<std::string>& env = {});
 
-// The directory of the built programs.
+// The directory of the built programs, or $MODELD_TEST_BIN_DIR.
 std::string BinDir();
+// A program of the tests: `name` in $MODELD_TEST_PROGRAM_DIR if that is set, else as it was built.
+std::string TestProgram(const std::string& name, const std::string& built);
 
 }  // namespace modeld::test

@@ -17,7 +17,7 @@ std::vector<DeviceKind> EachDevice() {
 std::vector<DeviceKind> Devices(const std::vector<DeviceKind>& kinds) {
   std::vector<DeviceKind> there;
   for (const DeviceKind kind : kinds) {
-    if (kind == DeviceKind::kHost || FakeGpus::Available()) there.push_back(kind);
+    if (kind == DeviceKind::kHost || TestGpus::Available()) there.push_back(kind);
   }
   return there;
 }
@@ -80,8 +80,9 @@ void OnEachDevice::ReplaceAgent() {
 
 // A GPU that is a memfd is fast, but can be told to copy slowly.
 void OnEachDevice::WriteSlowCheckpoint() {
-  const uint64_t bytes = uint64_t{1} << (on_gpu() ? 27 : 30);
-  if (on_gpu()) gpus_->SetFaults("copy_delay_us_per_mib 10000\n");
+  const bool delayed = on_gpu() && gpus_->simulated();
+  const uint64_t bytes = uint64_t{1} << (delayed ? 27 : 30);
+  if (delayed) gpus_->SetFaults("copy_delay_us_per_mib 10000\n");
   WriteCheckpoint(daemon_->root() + "/m.safetensors", LargeSpec(bytes));
 }
 

@@ -16,7 +16,7 @@
 
 #include "modeld/v1/types.pb.h"
 #include "support/daemon_fixture.h"
-#include "support/fake_gpus.h"
+#include "support/test_gpus.h"
 #include "support/worker_process.h"
 
 namespace modeld::test {
@@ -41,7 +41,7 @@ class OnEachDevice : public testing::TestWithParam<DeviceKind> {
   bool outlives_its_agent() const { return GetParam() != DeviceKind::kIpc; }
   // `host`, or the GPU's UUID.
   const std::string& device() const { return device_; }
-  FakeGpus& gpus() { return *gpus_; }  // REQUIRES: on_gpu()
+  TestGpus& gpus() { return *gpus_; }  // REQUIRES: on_gpu()
 
   // With room for options.host_capacity on each device.
   void StartDaemon(DaemonOptions options = {.host_capacity = "2GiB"});
@@ -66,7 +66,7 @@ class OnEachDevice : public testing::TestWithParam<DeviceKind> {
   void WaitForLoad();
 
  private:
-  std::optional<FakeGpus> gpus_;
+  std::optional<TestGpus> gpus_;
   std::string device_ = "host";
   std::unique_ptr<DaemonFixture> daemon_;
 };

@@ -1,4 +1,4 @@
-#include "support/fake_gpus.h"
+#include "support/test_gpus.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -15,9 +16,19 @@
 
 namespace modeld::test {
 
-bool FakeGpus::Available() { return sizeof(MODELD_FAKE_CUDART) > 1; }
+bool TestGpus::Available() { return sizeof(MODELD_FAKE_CUDART) > 1; }
 
-FakeGpus::FakeGpus(int count, const std::string& memory) : memory_(memory) {
+TestGpus::TestGpus(int count, const std::string& memory)
+    : simulated_(std::getenv("MODELD_TEST_REAL_GPUS") == nullptr), memory_(memory) {
+  if (!simulated_) {
+    std::istringstream lines(AskForMemory());
+    std::string uuid;
+    uint64_t free = 0;
+    uint64_t total = 0;
+    while (lines >> uuid >> free >> total) uuids_.push_back(uuid);
+    EXPECT_FALSE(uuids_.empty()) << "CUDA shows no GPU";
+    return;
+  }
   static std::atomic<unsigned> made{0};
   const unsigned which = ++made;
   for (int i = 0; i < count; ++i) {
@@ -29,7 +40,8 @@ FakeGpus::FakeGpus(int count, const std::string& memory) : memory_(memory) {
   SetFaults("");
 }
 
-std::vector<std::string> FakeGpus::Environment() const {
+std::vector<std::string> TestGpus::Environment() const {
+  if (!simulated_) return {};
   std::string devices;
   for (const std::string& uuid : uuids_) {
     devices += (devices.empty() ? "" : ",") + uuid + ":" + memory_;
@@ -41,27 +53,18 @@ std::vector<std::string> FakeGpus::Environment() const {
   return variables;
 }
 
-DaemonOptions FakeGpus::For(DaemonOptions options) const {
+DaemonOptions TestGpus::For(DaemonOptions options) const {
   for (const std::string& variable : Environment()) options.env.push_back(variable);
   return options;
 }
 
-void FakeGpus::SetFaults(const std::string& lines) {
+void TestGpus::SetFaults(const std::string& lines) {
   std::ofstream(dir_ / "faults.new") << lines;
   std::filesystem::rename(dir_ / "faults.new", dir_ / "faults");
 }
 
-uint64_t FakeGpus::FreeBytes(size_t index) const {
-  const std::string path = dir_ / "memory";
-  {
-    const wire::UniqueFd out(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    auto probe = base::ChildProcess::Spawn({.path = MODELD_TEST_GPU_MEMORY,
-                                            .env = Environment(),
-                                            .fds = {{out.get(), STDOUT_FILENO}}});
-    const auto exit = probe.ok() ? probe->Wait() : std::nullopt;
-    EXPECT_TRUE(exit && exit->ok()) << probe.status() << (exit ? exit->Text() : "");
-  }
-  std::ifstream lines(path);
+uint64_t TestGpus::FreeBytes(size_t index) const {
+  std::istringstream lines(AskForMemory());
   std::string uuid;
   uint64_t free = 0;
   uint64_t total = 0;
@@ -72,15 +75,32 @@ uint64_t FakeGpus::FreeBytes(size_t index) const {
   return 0;
 }
 
+// What modeld-test-gpu-memory prints.
+std::string TestGpus::AskForMemory() const {
+  const std::string path = dir_ / "memory";
+  {
+    const wire::UniqueFd out(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    auto probe = base::ChildProcess::Spawn(
+        {.path = TestProgram("modeld-test-gpu-memory", MODELD_TEST_GPU_MEMORY),
+         .env = Environment(),
+         .fds = {{out.get(), STDOUT_FILENO}}});
+    const auto exit = probe.ok() ? probe->Wait() : std::nullopt;
+    EXPECT_TRUE(exit && exit->ok()) << probe.status() << (exit ? exit->Text() : "");
+  }
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
 // The fake counts descriptors of such a name, whoever has them.
-wire::UniqueFd FakeGpus::Occupy(size_t index, uint64_t bytes) const {
+wire::UniqueFd TestGpus::Occupy(size_t index, uint64_t bytes) const {
   const std::string name = "fake-cuda:" + uuids_[index] + ":malloc";
   wire::UniqueFd memory(::memfd_create(name.c_str(), MFD_CLOEXEC));
   EXPECT_EQ(::ftruncate(memory.get(), static_cast<off_t>(bytes)), 0);
   return memory;
 }
 
-size_t FakeGpus::CountEvents(const std::string& text) const {
+size_t TestGpus::CountEvents(const std::string& text) const {
   std::ifstream events(dir_ / "events");
   size_t count = 0;
   for (std::string line; std::getline(events, line);) count += line.starts_with(text + " ") ? 1 : 0;
