@@ -1,4 +1,4 @@
-#include "driver.h"
+#include "gpu/driver.h"
 
 namespace modeld::gpu_test {
 namespace {

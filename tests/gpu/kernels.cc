@@ -1,6 +1,6 @@
-#include "kernels.h"
+#include "gpu/kernels.h"
 
-#include "driver.h"
+#include "gpu/driver.h"
 
 namespace modeld::gpu_test {
 namespace {

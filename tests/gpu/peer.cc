@@ -1,4 +1,4 @@
-#include "peer.h"
+#include "gpu/peer.h"
 
 #include <signal.h>
 #include <sys/socket.h>
@@ -10,8 +10,8 @@
 #include <sstream>
 #include <utility>
 
-#include "driver.h"
-#include "kernels.h"
+#include "gpu/driver.h"
+#include "gpu/kernels.h"
 
 namespace modeld::gpu_test {
 namespace {

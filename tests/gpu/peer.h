@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/child_process.h"
-#include "shared_memory.h"
+#include "gpu/shared_memory.h"
 #include "wire/framed_socket.h"
 
 namespace modeld::gpu_test {

@@ -21,9 +21,9 @@
 #include <thread>
 #include <vector>
 
-#include "driver.h"
-#include "kernels.h"
-#include "peer.h"
+#include "gpu/driver.h"
+#include "gpu/kernels.h"
+#include "gpu/peer.h"
 #include "wire/gpu_uuid.h"
 
 namespace modeld::gpu_test {

@@ -1,9 +1,9 @@
-#include "shared_memory.h"
+#include "gpu/shared_memory.h"
 
 #include <algorithm>
 #include <cstring>
 
-#include "driver.h"
+#include "gpu/driver.h"
 
 namespace modeld::gpu_test {
 namespace {
