@@ -11,6 +11,7 @@ namespace modeld::device {
 namespace {
 
 constexpr std::string_view kUuidPrefix = "GPU-";
+constexpr std::string_view kSlicePrefix = "MIG-";
 constexpr std::string_view kOrdinalPrefix = "cuda:";
 constexpr size_t kUuidLength = 40;
 
@@ -46,6 +47,13 @@ absl::StatusOr<DeviceName> ParseDeviceName(std::string_view text) {
       if (!IsUuidCharacter(c)) return Unknown(text);
     }
     return name;
+  }
+  if (text.starts_with(kSlicePrefix)) {
+    return wire::MakeError(
+        wire::Reason::kDeviceUnavailable,
+        wire::StrCat(wire::ToUtf8(text), " is a slice of a GPU (MIG): modeld uses whole GPUs only"),
+        {{"device", std::string(wire::ToUtf8(text))}},
+        "use host, or switch MIG off on that GPU (nvidia-smi -mig 0)");
   }
   return Unknown(text);
 }

@@ -32,9 +32,10 @@ struct CudaArguments {
 int List() {
   v1::GpuList list;
   const auto devices = memory::ListCudaDevices();
-  if (!devices.ok()) list.set_note(std::string(devices.status().message()));
+  if (!devices.ok()) list.add_notes(std::string(devices.status().message()));
   if (devices.ok()) {
-    for (const memory::CudaDeviceFacts& facts : *devices) {
+    for (const std::string& note : devices->notes) list.add_notes(note);
+    for (const memory::CudaDeviceFacts& facts : devices->usable) {
       v1::Gpu& gpu = *list.add_gpus();
       gpu.set_uuid(facts.uuid);
       gpu.set_name(facts.name);

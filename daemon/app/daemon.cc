@@ -111,15 +111,24 @@ absl::Status Daemon::StartAgent() {
 
 // GPUs are no condition for serving: what is wrong with one is its own note.
 void Daemon::FindGpus() {
-  if (config_.gpus == "none") return;
+  if (config_.gpus == "none") {
+    gpu_notes_.push_back("not used: gpus = \"none\" in modeld's configuration");
+    return;
+  }
   const auto list = supervisor::ListGpus();
   if (!list.ok()) {
     const bool absent = absl::IsNotFound(list.status());
-    Log(absent ? LogLevel::kDebug : LogLevel::kWarn, "no GPUs",
-        {{"why", std::string(wire::ToStd(list.status().message()))}});
+    gpu_notes_.push_back(
+        absent ? "not used: modeld-agent-cuda is not installed beside modeld, which is built where "
+                 "there is a CUDA toolkit"
+               : std::string(wire::ToStd(list.status().message())));
+    Log(absent ? LogLevel::kDebug : LogLevel::kWarn, "no GPUs", {{"why", gpu_notes_.back()}});
     return;
   }
-  if (list->gpus().empty()) Log(LogLevel::kInfo, "no GPUs", {{"why", list->note()}});
+  for (const std::string& note : list->notes()) {
+    gpu_notes_.push_back(note);
+    Log(LogLevel::kInfo, "no GPU", {{"why", note}});
+  }
   for (const v1::Gpu& gpu : list->gpus()) {
     residency::DeviceFacts facts;
     facts.index = static_cast<uint32_t>(gpus_.size());
@@ -167,6 +176,7 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group) {
        .executor = inspect_pool_,
        .inspect = [this](const std::string& reference) { return Inspect(reference); },
        .sandbox = [this] { return Sandbox(); },
+       .gpu_notes = gpu_notes_,
        .clock = base::SystemClock()});
   if (!server.ok()) {
     // An agent that was there before, with what it holds, is not this daemon's to end.

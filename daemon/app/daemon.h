@@ -77,6 +77,7 @@ class Daemon {
   EventLogger event_logger_;
   std::optional<supervisor::AgentSupervisor> host_agent_;  // never empty
   std::vector<Gpu> gpus_;
+  std::vector<std::string> gpu_notes_;  // of what is missing
   std::unique_ptr<rpc::Server> server_;
   bool down_ = false;
 };

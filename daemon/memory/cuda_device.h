@@ -18,9 +18,16 @@ struct CudaDeviceFacts {
   uint64_t memory_bytes = 0;
 };
 
-// Of the GPUs that CUDA shows this process, in PCI order. Makes no context. kDeviceUnavailable: no
-// driver, or no GPU; the message says which.
-absl::StatusOr<std::vector<CudaDeviceFacts>> ListCudaDevices();
+struct CudaDevices {
+  std::vector<CudaDeviceFacts> usable;  // in PCI order
+  // Of those that are not: words for an operator. A slice of a GPU (MIG) is one: it has an identity
+  // of its own, and memory of one slice cannot be given to a process on another.
+  std::vector<std::string> notes;
+};
+
+// What CUDA shows this process. Makes no context. kDeviceUnavailable: no driver, one that is too
+// old, no GPU, or none that may be used; the message says which, and what to do.
+absl::StatusOr<CudaDevices> ListCudaDevices();
 
 // What the driver supports, as CUDA counts: 13000 for 13.0; 0 without a driver.
 uint32_t CudaDriverVersion();

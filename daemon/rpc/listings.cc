@@ -86,15 +86,16 @@ void List(const ServiceDeps& deps, const v1::ListLeasesRequest& request,
 
 void List(const ServiceDeps& deps, const v1::ListDevicesRequest& request,
           v1::ListDevicesResponse* response, const UnaryCallPtr& call) {
-  deps.manager.GetSnapshot(false,
-                           [response, call, sandbox = deps.sandbox()](const Snapshot& snapshot) {
-                             Answer(*call, [&] {
-                               if (sandbox) *response->mutable_parser_sandbox() = *sandbox;
-                               for (const residency::DeviceInfo& device : snapshot.devices) {
-                                 Fill(device, *response->add_devices());
-                               }
-                             });
-                           });
+  deps.manager.GetSnapshot(false, [response, call, sandbox = deps.sandbox(),
+                                   &notes = deps.gpu_notes](const Snapshot& snapshot) {
+    Answer(*call, [&] {
+      if (sandbox) *response->mutable_parser_sandbox() = *sandbox;
+      for (const std::string& note : notes) response->add_gpu_notes(note);
+      for (const residency::DeviceInfo& device : snapshot.devices) {
+        Fill(device, *response->add_devices());
+      }
+    });
+  });
 }
 
 void Get(const ServiceDeps& deps, const v1::GetResidencyRequest& request,

@@ -62,6 +62,7 @@ Server::Server(const ServerOptions& options, const ServerDeps& deps)
             .clock = deps.clock,
             .inspect = deps.inspect,
             .sandbox = deps.sandbox,
+            .gpu_notes = deps.gpu_notes,
             .facts = {.version = options.version,
                       .runtime_dir = options.runtime_dir,
                       .roots = options.roots,

@@ -43,6 +43,8 @@ struct ServerDeps {
   InspectFunction inspect;
   // What the last parser reported; nullopt before the first. Thread-safe, does not block.
   std::function<std::optional<v1::ParserSandbox>()> sandbox;
+  // What is missing of GPUs: words for an operator.
+  std::vector<std::string> gpu_notes;
   const base::Clock& clock;
 };
 

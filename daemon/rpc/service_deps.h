@@ -33,6 +33,8 @@ struct ServiceDeps {
   InspectFunction inspect;
   // What the last parser reported; nullopt before the first. Thread-safe, does not block.
   std::function<std::optional<v1::ParserSandbox>()> sandbox;
+  // What is missing of GPUs: words for an operator.
+  std::vector<std::string> gpu_notes;
   ServerFacts facts;
 };
 

@@ -12,7 +12,8 @@ namespace modeld::supervisor {
 
 // Runs `modeld-agent-cuda --list` and waits for it; a driver that comes up takes seconds.
 // `program_directory` as in AgentSupervisor. NOT_FOUND: the program is not installed; UNAVAILABLE
-// says how it failed. A list without GPUs says why.
+// says how it failed. A list without GPUs says why in its
+// notes.
 absl::StatusOr<v1::GpuList> ListGpus(const std::string& program_directory = {},
                                      base::Duration timeout = std::chrono::seconds(30));
 

@@ -23,11 +23,11 @@ std::unique_ptr<SegmentAllocator> Make(wire::SegmentKind kind) {
 // Before any test: a process has one GPU, as the agent has.
 const bool kOpened = [] {
   auto devices = ListCudaDevices();
-  if (devices.ok() && devices->size() > 1) {
-    ::setenv("CUDA_VISIBLE_DEVICES", devices->front().uuid.c_str(), 1);
+  if (devices.ok() && devices->usable.size() > 1) {
+    ::setenv("CUDA_VISIBLE_DEVICES", devices->usable.front().uuid.c_str(), 1);
   }
   const absl::Status status =
-      devices.ok() ? OpenCudaDevice(devices->front().uuid) : devices.status();
+      devices.ok() ? OpenCudaDevice(devices->usable.front().uuid) : devices.status();
   if (!status.ok()) std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return status.ok();
 }();

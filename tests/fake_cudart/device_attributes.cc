@@ -50,7 +50,8 @@ std::optional<int> DeviceAttribute(const Device& device, int attribute) {
 
 void FillProperties(const Device& device, cudaDeviceProp& properties) {
   memset(&properties, 0, sizeof properties);
-  snprintf(properties.name, sizeof properties.name, "Fake GPU");
+  const bool slice = device.name().compare(0, 4, "MIG-") == 0;
+  snprintf(properties.name, sizeof properties.name, "Fake GPU%s", slice ? " MIG 1g.10gb" : "");
   static_assert(sizeof properties.uuid == sizeof device.spec.uuid);
   memcpy(&properties.uuid, device.spec.uuid.data(), sizeof properties.uuid);
   properties.totalGlobalMem = device.spec.memory_bytes;

@@ -11,8 +11,7 @@
 #include "footprint.h"
 #include "support/checkpoint_writer.h"
 #include "support/daemon_fixture.h"
-#include "support/processes.h"
-#include "support/rpc_client.h"
+#include "support/each_device.h"
 #include "support/sanitizer.h"
 #include "support/worker_process.h"
 
@@ -52,20 +51,14 @@ std::string PlainChecksum(const std::string& path) {
   return Hex(digest);
 }
 
-size_t CountEvents(DaemonFixture& daemon, v1::Event::Type type) {
-  const auto events = RpcClient(daemon.socket()).Events(10000);
-  EXPECT_TRUE(events.ok()) << events.status();
-  size_t count = 0;
-  for (const v1::Event& event : *events) count += event.type() == type ? 1 : 0;
-  return count;
-}
+class SharedCheckpoint : public OnEachDevice {};
 
-TEST(Sharing, SixtyFourProcessesAtTheSameMomentCauseOneLoad) {
-  DaemonFixture daemon;
-  const std::string path = WriteCheckpoint(daemon.root() + "/m.safetensors", LargeSpec(64 << 20));
+TEST_P(SharedCheckpoint, IsLoadedOnceForSixtyFourProcessesAtTheSameMoment) {
+  StartDaemon();
+  const std::string path = WriteCheckpoint(daemon().root() + "/m.safetensors", LargeSpec(64 << 20));
   const std::string expected = "checksum " + PlainChecksum(path);
   std::vector<WorkerProcess> workers;
-  for (int i = 0; i < 64; ++i) workers.emplace_back(daemon.endpoint());
+  for (int i = 0; i < 64; ++i) workers.push_back(NewWorker());
   for (WorkerProcess& worker : workers) worker.Send("acquire m.safetensors");
   std::string first;
   for (WorkerProcess& worker : workers) {
@@ -74,10 +67,21 @@ TEST(Sharing, SixtyFourProcessesAtTheSameMomentCauseOneLoad) {
     ASSERT_THAT(answer, StartsWith("ok "));
     EXPECT_EQ(answer, first);
   }
-  EXPECT_EQ(CountEvents(daemon, v1::Event::LOAD_STARTED), 1u);
-  EXPECT_EQ(CountEvents(daemon, v1::Event::LEASE_GRANTED), 64u);
+  EXPECT_EQ(CountEvents(v1::Event::LOAD_STARTED), 1u);
+  EXPECT_EQ(CountEvents(v1::Event::LEASE_GRANTED), 64u);
   for (WorkerProcess& worker : workers) EXPECT_EQ(worker.Ask("checksum"), expected);
 }
+
+TEST_P(SharedCheckpoint, IsRefusedBeforeAnythingIsAllocatedWhereItIsTooBig) {
+  StartDaemon({.host_capacity = "32MiB"});
+  WriteCheckpoint(daemon().root() + "/m.safetensors", LargeSpec(64 << 20));
+  EXPECT_EQ(NewWorker().Ask("acquire m.safetensors"), "error BUDGET_EXCEEDED");
+  EXPECT_EQ(CountEvents(v1::Event::LOAD_STARTED), 0u);
+  EXPECT_EQ(Device().reserved_bytes() + Device().resident_bytes(), 0u);
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, SharedCheckpoint, testing::ValuesIn(EachDevice()),
+                         DeviceKindName);
 
 TEST(Sharing, EightWorkersOnOneGibibyteTakeOneCopyOfIt) {
   DaemonFixture daemon({.host_capacity = "2GiB"});
@@ -121,17 +125,6 @@ TEST(Sharing, EightWorkersOnOneGibibyteTakeOneCopyOfIt) {
   if (!kSanitized) {
     EXPECT_LE(static_cast<double>(taken->total_bytes()), allowed);
   }
-}
-
-TEST(Sharing, RefusesWhatIsTooBigBeforeAllocatingAnything) {
-  DaemonFixture daemon({.host_capacity = "32MiB"});
-  WriteCheckpoint(daemon.root() + "/m.safetensors", LargeSpec(64 << 20));
-  WorkerProcess worker(daemon.endpoint());
-  EXPECT_EQ(worker.Ask("acquire m.safetensors"), "error BUDGET_EXCEEDED");
-  EXPECT_EQ(CountEvents(daemon, v1::Event::LOAD_STARTED), 0u);
-  const auto device = RpcClient(daemon.socket()).HostDevice();
-  ASSERT_TRUE(device.ok());
-  EXPECT_EQ(device->reserved_bytes() + device->resident_bytes(), 0u);
 }
 
 TEST(Sharing, RefusesPathsOutsideTheRoots) {

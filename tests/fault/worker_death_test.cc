@@ -5,44 +5,40 @@
 #include <signal.h>
 
 #include "support/checkpoint_writer.h"
-#include "support/daemon_fixture.h"
+#include "support/each_device.h"
 #include "support/processes.h"
 #include "support/rpc_client.h"
-#include "support/worker_process.h"
 
 namespace modeld::test {
 namespace {
 
 using ::testing::StartsWith;
 
-uint32_t LeaseCount(DaemonFixture& daemon) {
-  const auto info = RpcClient(daemon.socket()).ServerInfo();
-  EXPECT_TRUE(info.ok()) << info.status();
-  return info.ok() ? info->lease_count() : 0;
-}
+class KilledWorker : public OnEachDevice {};
+class StoringWorker : public OnEachDevice {};
+class StoppedWorker : public OnEachDevice {};
 
-TEST(KilledWorker, LosesItsLeaseWithinASecondAndNobodyElseNotices) {
-  DaemonFixture daemon;
-  WriteCheckpoint(daemon.root() + "/m.safetensors", LargeSpec(16 << 20));
-  WorkerProcess survivor(daemon.endpoint());
-  WorkerProcess victim(daemon.endpoint());
-  ASSERT_THAT(survivor.Ask("acquire m.safetensors"), StartsWith("ok "));
-  ASSERT_THAT(victim.Ask("acquire m.safetensors"), StartsWith("ok "));
+TEST_P(KilledWorker, LosesItsLeaseWithinASecondAndNobodyElseNotices) {
+  StartDaemon();
+  WriteCheckpoint(daemon().root() + "/m.safetensors", LargeSpec(16 << 20));
+  WorkerProcess survivor = NewHolder();
+  WorkerProcess victim = NewHolder();
   const std::string checksum = survivor.Ask("checksum");
-  ASSERT_EQ(LeaseCount(daemon), 2u);
+  ASSERT_EQ(LeaseCount(), 2u);
   victim.Kill();
-  EXPECT_TRUE(Eventually([&] { return LeaseCount(daemon) == 1; }, std::chrono::seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return LeaseCount() == 1; }, std::chrono::seconds(1)));
   EXPECT_EQ(survivor.Ask("state"), "state HELD");
   EXPECT_EQ(survivor.Ask("checksum"), checksum);
 }
 
-TEST(KilledWorker, TakesItsLoadWithItUnlessSomebodyElseWaits) {
-  DaemonFixture daemon;
-  WriteCheckpoint(daemon.root() + "/m.safetensors", LargeSpec(512 << 20));
+TEST_P(KilledWorker, TakesItsLoadWithItUnlessSomebodyElseWaits) {
+  StartDaemon();
+  const uint64_t free = on_gpu() ? gpus().FreeBytes(0) : 0;
+  WriteSlowCheckpoint();
   {
-    WorkerProcess victim(daemon.endpoint());
+    WorkerProcess victim = NewWorker();
     victim.Send("acquire m.safetensors");
-    RpcClient client(daemon.socket());
+    RpcClient client(daemon().socket());
     ASSERT_TRUE(Eventually([&] {
       const auto list = client.List();
       return list.ok() && !list->empty() && list->front().state() != v1::Residency::PENDING;
@@ -51,41 +47,41 @@ TEST(KilledWorker, TakesItsLoadWithItUnlessSomebodyElseWaits) {
   }
   // Cancelled, or it was already complete: in either case nothing is held or reserved for it.
   ASSERT_TRUE(Eventually([&] {
-    const auto device = RpcClient(daemon.socket()).HostDevice();
-    return device.ok() && device->reserved_bytes() == 0 &&
-           device->resident_bytes() == device->evictable_bytes();
+    const v1::Device now = Device();
+    return !now.id().empty() && now.reserved_bytes() == 0 &&
+           now.resident_bytes() == now.evictable_bytes();
   }));
-  EXPECT_EQ(LeaseCount(daemon), 0u);
+  EXPECT_EQ(LeaseCount(), 0u);
+  if (on_gpu()) {
+    EXPECT_NEAR(gpus().FreeBytes(0), free - Device().resident_bytes(), gpus().SlackBytes());
+  }
 
-  WorkerProcess victim(daemon.endpoint());
-  WorkerProcess other(daemon.endpoint());
+  WorkerProcess victim = NewWorker();
+  WorkerProcess other = NewWorker();
   victim.Send("acquire m.safetensors");
   other.Send("acquire m.safetensors");
   victim.Kill();
   EXPECT_THAT(other.Receive(), StartsWith("ok "));
 }
 
-TEST(KilledWorker, LeavesNoLeaseBehindAlthoughItsForkedChildLives) {
-  DaemonFixture daemon;
-  WriteCheckpoint(daemon.root() + "/m.safetensors", SmallSpec());
-  WorkerProcess parent(daemon.endpoint());
-  ASSERT_THAT(parent.Ask("acquire m.safetensors"), StartsWith("ok "));
+TEST_P(KilledWorker, LeavesNoLeaseBehindAlthoughItsForkedChildLives) {
+  StartDaemon();
+  WriteCheckpoint(daemon().root() + "/m.safetensors", SmallSpec());
+  WorkerProcess parent = NewHolder();
   const std::string answer = parent.Ask("fork");
   ASSERT_THAT(answer, StartsWith("forked "));
   const pid_t child = std::stoi(answer.substr(7));
   parent.Kill();
-  EXPECT_TRUE(Eventually([&] { return LeaseCount(daemon) == 0; }, std::chrono::seconds(1)));
+  EXPECT_TRUE(Eventually([&] { return LeaseCount() == 0; }, std::chrono::seconds(1)));
   EXPECT_EQ(kill(child, 0), 0) << "the child should still be alive";
   kill(child, SIGKILL);
 }
 
-TEST(StoringWorker, DiesAloneAndChangesNothing) {
-  DaemonFixture daemon;
-  WriteCheckpoint(daemon.root() + "/m.safetensors", LargeSpec(16 << 20));
-  WorkerProcess reader(daemon.endpoint());
-  WorkerProcess writer(daemon.endpoint());
-  ASSERT_THAT(reader.Ask("acquire m.safetensors"), StartsWith("ok "));
-  ASSERT_THAT(writer.Ask("acquire m.safetensors"), StartsWith("ok "));
+TEST_P(StoringWorker, DiesAloneAndChangesNothing) {
+  StartDaemon();
+  WriteCheckpoint(daemon().root() + "/m.safetensors", LargeSpec(16 << 20));
+  WorkerProcess reader = NewHolder();
+  WorkerProcess writer = NewHolder();
   const std::string checksum = reader.Ask("checksum");
   writer.Send("store");
   const auto status = writer.Wait();
@@ -95,17 +91,23 @@ TEST(StoringWorker, DiesAloneAndChangesNothing) {
   EXPECT_EQ(reader.Ask("state"), "state HELD");
 }
 
-TEST(StoppedWorker, KeepsItsLease) {
-  DaemonFixture daemon;
-  WriteCheckpoint(daemon.root() + "/m.safetensors", SmallSpec());
-  WorkerProcess worker(daemon.endpoint());
-  ASSERT_THAT(worker.Ask("acquire m.safetensors"), StartsWith("ok "));
+TEST_P(StoppedWorker, KeepsItsLease) {
+  StartDaemon();
+  WriteCheckpoint(daemon().root() + "/m.safetensors", SmallSpec());
+  WorkerProcess worker = NewHolder();
   kill(worker.pid(), SIGSTOP);
-  const auto evicted = RpcClient(daemon.socket("admin.sock")).Evict("m.safetensors");
+  const auto evicted = RpcClient(daemon().socket("admin.sock")).Evict("m.safetensors");
   EXPECT_EQ(wire::GetReason(evicted.status()), wire::Reason::kResidencyLeased);
   kill(worker.pid(), SIGCONT);
   EXPECT_EQ(worker.Ask("state"), "state HELD");
 }
+
+INSTANTIATE_TEST_SUITE_P(Devices, KilledWorker, testing::ValuesIn(EachDevice()), DeviceKindName);
+// CUDA IPC has no read-only mappings.
+INSTANTIATE_TEST_SUITE_P(Devices, StoringWorker,
+                         testing::ValuesIn(Devices({DeviceKind::kHost, DeviceKind::kVmm})),
+                         DeviceKindName);
+INSTANTIATE_TEST_SUITE_P(Devices, StoppedWorker, testing::ValuesIn(EachDevice()), DeviceKindName);
 
 }  // namespace
 }  // namespace modeld::test

@@ -1,4 +1,6 @@
-// libmodeld against a real modeld.
+// libmodeld against a real modeld: on the host, and, told so by the environment, on a GPU of
+// tests/fake_cudart, whose memory a process can read in place. A run is on one device, because CUDA
+// and its stand-in are the process' own.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -6,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <string>
 #include <thread>
@@ -41,6 +44,18 @@ Error ThrownBy(Action action) {
   return Error(ErrorCode::kInternal, "NOTHING_THROWN", "nothing was thrown");
 }
 
+std::string FromEnvironment(const char* name, const std::string& otherwise) {
+  const char* value = std::getenv(name);
+  return value != nullptr ? value : otherwise;
+}
+
+// A GPU's UUID, or `host`.
+std::string Device() { return FromEnvironment("MODELD_TEST_DEVICE", "host"); }
+
+ModelSpec Spec(const std::string& reference) {
+  return {.reference = reference, .device = Device()};
+}
+
 bool Reaches(const Model& model, Model::State state) {
   return Eventually([&] { return model.state() == state; });
 }
@@ -73,29 +88,30 @@ class ClientWithDaemon : public ::testing::Test {
     }
   }
 
-  DaemonFixture daemon_{{.host_capacity = "256MiB"}};
+  DaemonFixture daemon_{{.host_capacity = "256MiB",
+                         .config = "gpu_capacity = [\"256MiB\"]\ngpu_export = [\"" +
+                                   FromEnvironment("MODELD_TEST_EXPORT", "auto") + "\"]\n"}};
   const CheckpointSpec spec_ = SmallSpec();
   std::shared_ptr<Client> client_;
 };
 
 TEST_F(ClientWithDaemon, MapsTheFilesTensorsInTheFilesOrder) {
-  const auto model = client_->Acquire({.reference = "small"});
+  const auto model = client_->Acquire(Spec("small"));
   ExpectTheFilesBytes(*model);
   for (size_t i = 0; i < model->size(); ++i) EXPECT_EQ((*model)[i].name, spec_.tensors[i].name);
   EXPECT_EQ(model->size_bytes(), spec_.tensor_bytes());
-  EXPECT_EQ(model->device(), "host");
+  EXPECT_EQ(model->device(), Device());
 }
 
 TEST_F(ClientWithDaemon, LearnsTheDigest) {
-  const auto model = client_->Acquire({.reference = "small"});
+  const auto model = client_->Acquire(Spec("small"));
   ASSERT_TRUE(Eventually([&] { return !model->digest().empty(); }));
   EXPECT_THAT(model->digest(), StartsWith("sha256:"));
   EXPECT_EQ(model->digest().size(), 7u + 64u);
 }
 
 TEST_F(ClientWithDaemon, ShowsItsScopeAgainstTheLease) {
-  const auto model =
-      client_->Acquire({.reference = "small"}, {.scope = "world/stage/pipeline/graph/node"});
+  const auto model = client_->Acquire(Spec("small"), {.scope = "world/stage/pipeline/graph/node"});
   grpc::ClientContext context;
   v1::ListLeasesResponse leases;
   ASSERT_TRUE(RpcClient(daemon_.socket()).residency().ListLeases(&context, {}, &leases).ok());
@@ -107,35 +123,35 @@ TEST_F(ClientWithDaemon, ShowsItsScopeAgainstTheLease) {
 }
 
 TEST_F(ClientWithDaemon, IsToldWhatIsWrongWithAReference) {
-  const Error missing = ThrownBy([&] { client_->Acquire({.reference = "missing"}); });
+  const Error missing = ThrownBy([&] { client_->Acquire(Spec("missing")); });
   EXPECT_EQ(missing.code(), ErrorCode::kNotFound);
   EXPECT_EQ(missing.reason(), "CHECKPOINT_NOT_FOUND");
   EXPECT_THAT(missing.what(), HasSubstr("missing"));
-  const Error outside = ThrownBy([&] { client_->Acquire({.reference = "/etc/passwd"}); });
+  const Error outside = ThrownBy([&] { client_->Acquire(Spec("/etc/passwd")); });
   EXPECT_EQ(outside.code(), ErrorCode::kPermissionDenied);
   EXPECT_EQ(outside.reason(), "PATH_NOT_ALLOWED");
 }
 
 TEST_F(ClientWithDaemon, IsRefusedWhatIsTooBigAndTimesOutWaitingForRoom) {
   WriteCheckpoint(daemon_.root() + "/huge", LargeSpec(300 << 20));
-  const Error huge = ThrownBy([&] { client_->Acquire({.reference = "huge"}); });
+  const Error huge = ThrownBy([&] { client_->Acquire(Spec("huge")); });
   EXPECT_EQ(huge.code(), ErrorCode::kResourceExhausted);
   EXPECT_EQ(huge.reason(), "BUDGET_EXCEEDED");
 
   WriteCheckpoint(daemon_.root() + "/a", LargeSpec(150 << 20, 16, 1));
   WriteCheckpoint(daemon_.root() + "/b", LargeSpec(150 << 20, 16, 2));
-  auto a = client_->Acquire({.reference = "a"});
+  auto a = client_->Acquire(Spec("a"));
   const Error error =
-      ThrownBy([&] { client_->Acquire({.reference = "b"}, {.timeout = milliseconds(300)}); });
+      ThrownBy([&] { client_->Acquire(Spec("b"), {.timeout = milliseconds(300)}); });
   EXPECT_TRUE(error.code() == ErrorCode::kDeadlineExceeded ||
               error.code() == ErrorCode::kResourceExhausted)
       << error.what();
   a.reset();
-  EXPECT_NE(client_->Acquire({.reference = "b"}, {.timeout = seconds(60)}), nullptr);
+  EXPECT_NE(client_->Acquire(Spec("b"), {.timeout = seconds(60)}), nullptr);
 }
 
 TEST_F(ClientWithDaemon, ReleasesWhenTheModelGoes) {
-  auto model = client_->Acquire({.reference = "small"});
+  auto model = client_->Acquire(Spec("small"));
   EXPECT_EQ(LeaseCount(), 1u);
   model.reset();
   EXPECT_TRUE(ComesToLeases(0));
@@ -147,7 +163,7 @@ TEST_F(ClientWithDaemon, HoldsAThousandLeases) {
   for (int i = 0; i < kLeases; ++i) {
     const std::string name = "link" + std::to_string(i);
     ASSERT_EQ(symlink("small", (daemon_.root() + "/" + name).c_str()), 0);
-    models.push_back(client_->Acquire({.reference = name}));
+    models.push_back(client_->Acquire(Spec(name)));
     ASSERT_EQ(models.back()->residency_id(), models.front()->residency_id());
   }
   EXPECT_EQ(LeaseCount(), kLeases);
@@ -157,7 +173,10 @@ TEST_F(ClientWithDaemon, HoldsAThousandLeases) {
 }
 
 TEST_F(ClientWithDaemon, SharesTheBytesWithAnotherProcessAndAStoreKillsOnlyTheStorer) {
-  const auto model = client_->Acquire({.reference = "small"});
+  if (FromEnvironment("MODELD_TEST_EXPORT", "") == "ipc") {
+    GTEST_SKIP() << "CUDA IPC has no read-only mappings";
+  }
+  const auto model = client_->Acquire(Spec("small"));
   WorkerProcess worker(daemon_.endpoint());
   EXPECT_THAT(worker.Ask("acquire small"), StartsWith("ok " + model->residency_id()));
   EXPECT_EQ(LeaseCount(), 2u);
@@ -176,7 +195,7 @@ TEST_F(ClientWithDaemon, SharesTheBytesWithAnotherProcessAndAStoreKillsOnlyTheSt
 // ---- the daemon goes away ----
 
 TEST_F(ClientWithDaemon, TakesItsLeasesUpAgainAfterAKill) {
-  const auto model = client_->Acquire({.reference = "small"});
+  const auto model = client_->Acquire(Spec("small"));
   const void* const address = (*model)[0].data;
   daemon_.Kill(SIGKILL);
   ASSERT_TRUE(Reaches(*model, Model::State::kReconnecting));
@@ -186,11 +205,11 @@ TEST_F(ClientWithDaemon, TakesItsLeasesUpAgainAfterAKill) {
   ASSERT_TRUE(Reaches(*model, Model::State::kHeld));
   EXPECT_EQ(LeaseCount(), 1u);
   EXPECT_EQ((*model)[0].data, address);
-  EXPECT_EQ(client_->Acquire({.reference = "small"}), model);
+  EXPECT_EQ(client_->Acquire(Spec("small")), model);
 }
 
 TEST_F(ClientWithDaemon, IsAskedToLetGoByADaemonThatStopsAndLosesTheLease) {
-  auto model = client_->Acquire({.reference = "small"});
+  auto model = client_->Acquire(Spec("small"));
   struct Seen {
     wire::Mutex mutex;
     std::vector<Model::State> states MODELD_GUARDED_BY(mutex);
@@ -205,21 +224,21 @@ TEST_F(ClientWithDaemon, IsAskedToLetGoByADaemonThatStopsAndLosesTheLease) {
   ASSERT_TRUE(daemon_.running());
   ASSERT_TRUE(Reaches(*model, Model::State::kLost));
   ExpectTheFilesBytes(*model);
-  EXPECT_NE(client_->Acquire({.reference = "small"}), model);
+  EXPECT_NE(client_->Acquire(Spec("small")), model);
   wire::MutexLock lock(seen->mutex);
   EXPECT_THAT(seen->states, ElementsAre(Model::State::kDraining, Model::State::kReconnecting,
                                         Model::State::kLost));
 }
 
 TEST_F(ClientWithDaemon, LosesWhatNoAgentHasKeptAndGetsItAnew) {
-  const auto model = client_->Acquire({.reference = "small"});
+  const auto model = client_->Acquire(Spec("small"));
   daemon_.Kill(SIGKILL);
-  daemon_.KillAgent();
+  daemon_.KillAgent(Device());
   daemon_.Start();
   ASSERT_TRUE(daemon_.running());
   ASSERT_TRUE(Reaches(*model, Model::State::kLost));
   ExpectTheFilesBytes(*model);
-  const auto anew = client_->Acquire({.reference = "small"});
+  const auto anew = client_->Acquire(Spec("small"));
   EXPECT_NE(anew, model);
   EXPECT_EQ(anew->state(), Model::State::kHeld);
   ExpectTheFilesBytes(*anew);
@@ -230,8 +249,8 @@ TEST_F(ClientWithDaemon, GetsWhatItWaitsForFromTheNextDaemon) {
   std::atomic<bool> loading{false};
   std::shared_ptr<const Model> model;
   std::thread waiter([&] {
-    model = client_->Acquire({.reference = "large"},
-                             {.on_progress = [&](const Progress&) { loading = true; }});
+    model =
+        client_->Acquire(Spec("large"), {.on_progress = [&](const Progress&) { loading = true; }});
   });
   EXPECT_TRUE(Eventually([&] { return loading.load(); }));
   daemon_.Kill(SIGKILL);
@@ -248,7 +267,7 @@ TEST_F(ClientWithDaemon, SurvivesManyThreadsAndKills) {
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&] {
       while (!stop) {
-        const auto model = client_->Acquire({.reference = "small"});
+        const auto model = client_->Acquire(Spec("small"));
         ASSERT_NE((*model)[0].data, nullptr);
         ++acquired;
       }

@@ -7,7 +7,7 @@
 
 #include "support/checkpoint_writer.h"
 #include "support/daemon_fixture.h"
-#include "support/fake_gpus.h"
+#include "support/test_gpus.h"
 #include "support/lease_holder.h"
 #include "support/processes.h"
 #include "support/rpc_client.h"
@@ -64,7 +64,7 @@ class GpuTest : public testing::Test {
     }));
   }
 
-  FakeGpus gpus_;
+  TestGpus gpus_;
   std::unique_ptr<DaemonFixture> daemon_;
 };
 
@@ -107,6 +107,49 @@ TEST_F(GpuTest, GpusNoneStartsNoAgentForAny) {
   EXPECT_EQ(Device(gpus_[0]).id(), "");
   EXPECT_EQ(wire::GetReason(Preload(On(gpus_[0])).status()), Reason::kDeviceUnavailable);
   EXPECT_EQ(gpus_.CountEvents("context_created " + gpus_[0]), 0u);
+}
+
+// Whatever is missing: modeld runs, the host tier works, and `modelctl devices` has the words.
+TEST_F(GpuTest, WithoutAUsableGpuTheHostIsServedAndTheDevicesSayWhatIsMissing) {
+  struct Case {
+    std::string variable;
+    std::string faults;
+    std::string words;
+  };
+  const Case cases[] = {
+      {"FAKE_CUDA_DRIVER=none", "", "there is no NVIDIA driver"},
+      {"FAKE_CUDA_DRIVER=11080", "", "the driver is too old: it supports CUDA 11.8"},
+      {"CUDA_VISIBLE_DEVICES=", "", "CUDA_VISIBLE_DEVICES= in modeld's environment hides all"},
+      {"", "fail cudaGetDeviceCount cudaErrorNoDevice\n", "neither its kernel module nor"},
+      {"", "fail cudaGetDeviceCount cudaErrorSystemNotReady\n", "cudaErrorSystemNotReady"},
+      {"FAKE_CUDA_DEVICES=MIG-5d7a0a6c-1a2b-4c3d-8e4f-0123456789ab:1GiB", "",
+       "is a slice of a GPU: modeld uses whole GPUs only"},
+  };
+  for (const Case& missing : cases) {
+    SCOPED_TRACE(missing.words);
+    gpus_.SetFaults(missing.faults);
+    DaemonOptions options;
+    if (!missing.variable.empty()) options.env = {missing.variable};
+    Start(std::move(options));
+    EXPECT_TRUE(Preload(On("host")).ok());
+    EXPECT_EQ(wire::GetReason(Preload(On(gpus_[0])).status()), Reason::kDeviceUnavailable);
+    grpc::ClientContext context;
+    v1::ListDevicesResponse devices;
+    ASSERT_TRUE(RpcClient(daemon_->socket()).residency().ListDevices(&context, {}, &devices).ok());
+    EXPECT_EQ(devices.devices_size(), 1);
+    ASSERT_EQ(devices.gpu_notes_size(), 1) << devices.DebugString();
+    EXPECT_THAT(devices.gpu_notes(0), HasSubstr(missing.words));
+  }
+}
+
+TEST_F(GpuTest, AWholeGpuIsServedBesideASlicedOne) {
+  DaemonOptions options;
+  options.env = {"FAKE_CUDA_DEVICES=MIG-5d7a0a6c-1a2b-4c3d-8e4f-0123456789ab:1GiB," + gpus_[0] +
+                 ":1GiB"};
+  Start(std::move(options));
+  EXPECT_TRUE(Device(gpus_[0]).available());
+  EXPECT_EQ(Device(gpus_[0]).index(), 0u);
+  EXPECT_TRUE(Preload(On(gpus_[0])).ok());
 }
 
 TEST_F(GpuTest, TheWeightsAreTheSameOnEveryDevice) {

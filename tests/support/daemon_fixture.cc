@@ -9,6 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <sstream>
@@ -138,19 +139,19 @@ std::optional<base::ExitStatus> DaemonFixture::Wait() {
   return exit;
 }
 
-pid_t DaemonFixture::agent_pid() const {
-  for (const ProcessInfo& process : ProcessesWith(socket("agent-host.sock"))) {
+pid_t DaemonFixture::agent_pid(const std::string& device) const {
+  for (const ProcessInfo& process : ProcessesWith(socket("agent-" + device + ".sock"))) {
     if (process.pid != pid()) return process.pid;
   }
   return 0;
 }
 
-pid_t DaemonFixture::KillAgent() {
-  const pid_t agent = agent_pid();
-  EXPECT_NE(agent, 0) << "there is no agent";
+pid_t DaemonFixture::KillAgent(const std::string& device) {
+  const pid_t agent = agent_pid(device);
+  EXPECT_NE(agent, 0) << "there is no agent of " << device;
   if (agent == 0) return 0;
   ::kill(agent, SIGKILL);
-  EXPECT_TRUE(Eventually([&] { return agent_pid() != agent; }));
+  EXPECT_TRUE(Eventually([&] { return agent_pid(device) != agent; }));
   return agent;
 }
 
@@ -197,6 +198,14 @@ RunResult RunModeld(const std::vector<std::string>& args, const std::vector<std:
   return result;
 }
 
-std::string BinDir() { return MODELD_BIN_DIR; }
+std::string BinDir() {
+  const char* const directory = std::getenv("MODELD_TEST_BIN_DIR");
+  return directory != nullptr ? directory : MODELD_BIN_DIR;
+}
+
+std::string TestProgram(const std::string& name, const std::string& built) {
+  const char* const directory = std::getenv("MODELD_TEST_PROGRAM_DIR");
+  return directory != nullptr ? std::string(directory) + "/" + name : built;
+}
 
 }  // namespace modeld::test

@@ -48,8 +48,8 @@ class DaemonFixture {
 
   bool running() const { return process_.valid(); }
   pid_t pid() const { return process_.pid(); }
-  // Of the agent that runs now, child of this daemon or not; 0 if there is none.
-  pid_t agent_pid() const;
+  // Of the agent of a device that runs now, child of this daemon or not; 0 if there is none.
+  pid_t agent_pid(const std::string& device = "host") const;
 
   const std::string& directory() const { return dir_.path(); }
   std::string runtime_dir() const { return dir_ / "r"; }
@@ -73,8 +73,8 @@ class DaemonFixture {
   void Signal(int signal) { process_.Kill(signal); }
   // Waits for an end that somebody else brought about.
   std::optional<base::ExitStatus> Wait();
-  // kill -9 for the agent, and waits until it is gone. Its pid.
-  pid_t KillAgent();
+  // kill -9 for the agent of a device, and waits until it is gone. Its pid.
+  pid_t KillAgent(const std::string& device = "host");
 
   // Waits until the daemon tells its service manager something that holds `text` (`WATCHDOG=1`);
   // false when it ends first.
@@ -106,7 +106,9 @@ struct RunResult {
 };
 RunResult RunModeld(const std::vector<std::string>& args, const std::vector<std::string>& env = {});
 
-// The directory of the built programs.
+// The directory of the built programs, or $MODELD_TEST_BIN_DIR.
 std::string BinDir();
+// A program of the tests: `name` in $MODELD_TEST_PROGRAM_DIR if that is set, else as it was built.
+std::string TestProgram(const std::string& name, const std::string& built);
 
 }  // namespace modeld::test

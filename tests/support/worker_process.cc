@@ -9,6 +9,8 @@
 
 #include <utility>
 
+#include "support/daemon_fixture.h"
+
 namespace modeld::test {
 namespace {
 
@@ -30,7 +32,7 @@ WorkerProcess::WorkerProcess(const std::string& endpoint, const std::vector<std:
   const wire::UniqueFd their_input(input[0]);
   const wire::UniqueFd their_output(output[1]);
   auto process =
-      base::ChildProcess::Spawn({.path = MODELD_TEST_WORKER,
+      base::ChildProcess::Spawn({.path = TestProgram("modeld-test-worker", MODELD_TEST_WORKER),
                                  .args = {endpoint},
                                  .env = env,
                                  .fds = {{their_input.get(), 0}, {their_output.get(), 1}}});

@@ -43,6 +43,13 @@ TEST(DeviceName, IsRefusedInAnyOther) {
   }
 }
 
+TEST(DeviceName, OfASliceOfAGpuIsRefusedInWords) {
+  const auto name = ParseDeviceName("MIG-5d7a0a6c-1a2b-4c3d-8e4f-0123456789ab");
+  ASSERT_FALSE(name.ok());
+  EXPECT_EQ(wire::GetReason(name.status()), wire::Reason::kDeviceUnavailable);
+  EXPECT_THAT(std::string(name.status().message()), HasSubstr("modeld uses whole GPUs only"));
+}
+
 TEST(DeviceName, MayBeTheUniqueBeginningOfAUuid) {
   const std::vector<std::string> uuids = {"GPU-aaaa", "GPU-aabb"};
   EXPECT_EQ(*FindUuid(*ParseDeviceName("GPU-aab"), uuids, "is here"), "GPU-aabb");

@@ -298,6 +298,15 @@ TEST(TablePrinter, HasNoColumnsForGpusWhereThereAreNone) {
   EXPECT_EQ(Make(Format::kTable)->Devices(reply).find("INDEX"), std::string::npos);
 }
 
+TEST(TablePrinter, SaysWhatIsMissingOfGpus) {
+  v1::ListDevicesResponse reply = MakeDevices();
+  reply.add_gpu_notes("there is no driver");
+  for (const Format format : {Format::kTable, Format::kWide}) {
+    EXPECT_NE(Make(format)->Devices(reply).find("\nGPUs            there is no driver\n"),
+              std::string::npos);
+  }
+}
+
 TEST(TablePrinter, SaysWhatTheSandboxLacks) {
   v1::ListDevicesResponse reply;
   EXPECT_NE(Make(Format::kTable)->Devices(reply).find("not known yet"), std::string::npos);

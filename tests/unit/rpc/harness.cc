@@ -170,6 +170,7 @@ ServerDeps Harness::server_deps() {
           .executor = executor_,
           .inspect = inspect_,
           .sandbox = [sandbox] { return sandbox; },
+          .gpu_notes = {"there is no driver"},
           .clock = base::SystemClock()};
 }
 

@@ -111,6 +111,8 @@ TEST_F(ServicesTest, DescribeTheDeviceTheParserAndTheServer) {
   EXPECT_EQ(devices.devices(0).kind(), v1::Device::HOST);
   EXPECT_EQ(devices.devices(0).export_(), "memfd");
   EXPECT_TRUE(devices.parser_sandbox().seccomp());
+  ASSERT_EQ(devices.gpu_notes_size(), 1);
+  EXPECT_EQ(devices.gpu_notes(0), "there is no driver");
 
   grpc::ClientContext info_context;
   v1::GetServerInfoResponse info;

@@ -295,6 +295,9 @@ std::string TablePrinter::DeviceNotes(const v1::ListDevicesResponse& reply) cons
     for (const std::string& note : device.notes())
       lines.emplace_back(id, Cell(Printable(note), Style::kBusy));
   }
+  for (const std::string& note : reply.gpu_notes()) {
+    lines.emplace_back("GPUs", Cell(Printable(note), Style::kBusy));
+  }
   std::string sandbox = "not known yet: no checkpoint has been read";
   if (reply.has_parser_sandbox()) {
     const v1::ParserSandbox& s = reply.parser_sandbox();
