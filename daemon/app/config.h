@@ -45,10 +45,12 @@ struct RawValue {
   struct Item {
     std::string text;
     bool is_number = false;  // a TOML integer
+    std::string place = {};  // in a file: `modeld.toml:3:11`
   };
   std::vector<Item> items;
   bool is_list = false;
   std::string origin;
+  std::string place = {};  // as an item's
 };
 
 // Name of a setting -> what was written.

@@ -3,10 +3,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <thread>
 #include <utility>
 
 #include "app/logging.h"
+#include "app/settings.h"
 #include "app/version.h"
 #include "supervisor/gpu_list.h"
 #include "wire/text.h"
@@ -56,7 +58,8 @@ supervisor::AgentSupervisor::Options GpuAgentOptions(const Config& config,
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config, FdStore* store,
+                                                      std::vector<supervisor::NamedFd> inherited) {
   const auto capacity = HostCapacityBytes(config);
   if (!capacity.ok()) return capacity.status();
   std::optional<gid_t> group;
@@ -70,13 +73,15 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
   if (!config.state_dir.empty()) {
     if (auto status = MakeStateDir(config.state_dir); !status.ok()) return status;
   }
-  std::unique_ptr<Daemon> daemon(new Daemon(config, *std::move(runtime_dir), *capacity));
-  if (auto status = daemon->BringUp(group); !status.ok()) return status;
+  std::unique_ptr<Daemon> daemon(new Daemon(config, *std::move(runtime_dir), *capacity, store));
+  if (auto status = daemon->BringUp(group, std::move(inherited)); !status.ok()) return status;
   return daemon;
 }
 
-Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes)
+Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes,
+               FdStore* store)
     : config_(config),
+      store_(store),
       runtime_dir_(std::move(runtime_dir)),
       timer_(std::make_unique<base::ThreadTimer>()),
       resolve_pool_("resolve", kResolveThreads),
@@ -90,8 +95,10 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capac
                 .clock = &base::SystemClock(),
                 .timer = timer_.get()}),
       event_logger_(manager_.events()),
-      host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &manager_) {
-  manager_.AddDevice(std::string(residency::kHostDevice), host_capacity_bytes, &*host_agent_);
+      host_backend_(store, &manager_),
+      host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &host_backend_) {
+  host_backend_.set_backend(&*host_agent_);
+  manager_.AddDevice(std::string(residency::kHostDevice), host_capacity_bytes, &host_backend_);
 }
 
 Daemon::~Daemon() { TearDown(/*leave_agent_running=*/false); }
@@ -104,7 +111,7 @@ absl::Status Daemon::StartAgent() {
   // second time it is a new one.
   Log(LogLevel::kWarn, "the host agent did not come up; once more",
       {{"why", std::string(wire::ToStd(status.message()))}});
-  host_agent_.emplace(AgentOptions(config_, runtime_dir_), &manager_);  // at the same address
+  host_agent_.emplace(AgentOptions(config_, runtime_dir_), &host_backend_);  // at the same address
   return host_agent_->Start();
 }
 
@@ -125,11 +132,13 @@ void Daemon::FindGpus() {
     facts.name = gpu.name();
     facts.pci_bus_id = gpu.pci_bus_id();
     facts.memory_bytes = gpu.memory_bytes();
+    auto backend = std::make_unique<supervisor::KeptBackend>(store_, &manager_);
     auto agent = std::make_unique<supervisor::AgentSupervisor>(
-        GpuAgentOptions(config_, runtime_dir_, gpu.uuid()), &manager_);
+        GpuAgentOptions(config_, runtime_dir_, gpu.uuid()), backend.get());
+    backend->set_backend(agent.get());
     manager_.AddDevice(gpu.uuid(), GpuCapacityBytes(config_, gpu.uuid(), gpu.memory_bytes()),
-                       agent.get(), std::move(facts));
-    gpus_.push_back({gpu.uuid(), std::move(agent)});
+                       backend.get(), std::move(facts));
+    gpus_.push_back({gpu.uuid(), std::move(backend), std::move(agent)});
   }
 }
 
@@ -144,18 +153,56 @@ void Daemon::StartGpus() {
   }
 }
 
-absl::Status Daemon::BringUp(std::optional<gid_t> socket_group) {
+// What is of no use any more leaves the store, so that its memory comes back.
+void Daemon::Restore(std::vector<supervisor::NamedFd> inherited) {
+  if (inherited.empty()) return;
+  supervisor::Found found = supervisor::Assemble(std::move(inherited));
+  std::map<std::string, std::vector<supervisor::FoundResidency>> by_device;
+  for (supervisor::FoundResidency& residency : found.residencies) {
+    by_device[residency.entry.record.device].push_back(std::move(residency));
+  }
+  host_backend_.Restore(std::move(by_device[std::string(residency::kHostDevice)]));
+  by_device.erase(std::string(residency::kHostDevice));
+  for (const Gpu& gpu : gpus_) {
+    gpu.backend->Restore(std::move(by_device[gpu.uuid]));
+    by_device.erase(gpu.uuid);
+  }
+  for (auto& [device, residencies] : by_device) {
+    for (supervisor::FoundResidency& residency : residencies) {
+      found.unusable_because.push_back(wire::StrCat("residency ", residency.entry.record.id,
+                                                    ": its device ", device, " is not here"));
+      found.unusable_names.insert(found.unusable_names.end(), residency.names.begin(),
+                                  residency.names.end());
+    }
+  }
+  for (const std::string& why : found.unusable_because) {
+    Log(LogLevel::kWarn, "what the service manager kept is of no use", {{"why", why}});
+  }
+  if (store_ != nullptr && !found.unusable_names.empty()) {
+    store_->Remove(std::move(found.unusable_names));
+  }
+}
+
+void Daemon::TellRestored() {
+  host_backend_.TellRestored();
+  for (const Gpu& gpu : gpus_) gpu.backend->TellRestored();
+}
+
+absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
+                             std::vector<supervisor::NamedFd> inherited) {
   residency::Event started;
   started.type = residency::EventType::kDaemonStarted;
   started.pid = ::getpid();
   manager_.events().Publish(std::move(started));
 
   FindGpus();
+  Restore(std::move(inherited));
   if (auto status = StartAgent(); !status.ok()) {
     TearDown(/*leave_agent_running=*/false);
     return status;
   }
   StartGpus();
+  TellRestored();
   auto server = rpc::Server::Start(
       {.runtime_dir = runtime_dir_.path(),
        .peers = {.allow_uids = config_.allow_uids, .allow_gids = config_.allow_gids},
@@ -180,7 +227,15 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group) {
 void Daemon::Stop() {
   manager_.BeginShutdown();
   server_->Shutdown(config_.stop_timeout);
+  host_backend_.ForgetAll();
+  for (const Gpu& gpu : gpus_) gpu.backend->ForgetAll();
   TearDown(/*leave_agent_running=*/false);
+}
+
+void Daemon::Reload(const Config& config) {
+  TakeReloadable(config, config_);
+  Logging::SetLevel(config_.log_level);
+  server_->SetPeers({.allow_uids = config_.allow_uids, .allow_gids = config_.allow_gids});
 }
 
 void Daemon::TearDown(bool leave_agent_running) {

@@ -38,6 +38,9 @@ class GrpcServer {
 
   void SetServing(bool serving);
 
+  // For those who connect from now on.
+  void SetPolicy(const PeerPolicy& policy) { listener_->SetPolicy(policy); }
+
   // Nobody new. Calls and connections go on. Idempotent.
   void StopAccepting();
 

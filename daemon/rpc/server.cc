@@ -107,6 +107,11 @@ void Server::SetServing(bool serving) {
   admin_server_->SetServing(serving);
 }
 
+void Server::SetPeers(const PeerPolicy& peers) {
+  public_server_->SetPolicy(peers);
+  attach_listener_->SetPolicy(peers);
+}
+
 void Server::Shutdown(base::Duration grace) {
   // Start may have failed half way.
   if (attach_listener_) attach_listener_->Stop();

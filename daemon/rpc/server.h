@@ -60,6 +60,9 @@ class Server {
   // What grpc.health.v1 says on both sockets.
   void SetServing(bool serving);
 
+  // Who may connect to modeld.sock and attach.sock from now on; connections that are open stay.
+  void SetPeers(const PeerPolicy& peers);
+
   // Call Manager::BeginShutdown first: it tells the holders. Health says NOT_SERVING, nobody new
   // gets in, calls that are open go on until their clients end them, at most for `grace`; then they
   // are cancelled and the sessions end. The sockets stay locked until the server dies. Idempotent.
