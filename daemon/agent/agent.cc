@@ -154,7 +154,7 @@ void Agent::Load(const v1::LoadRequest& request, Frames fds) {
                             "ask again later");
   }
   if (!order.ok()) {
-    spdlog::error("msg=\"load refused\" residency={} error=\"{}\"", id,
+    spdlog::debug("msg=\"load refused\" residency={} error=\"{}\"", id,
                   std::string(order.status().message()));
     return Say(MakeFailed(id, order.status()));
   }
@@ -206,7 +206,8 @@ void Agent::Loaded(const std::shared_ptr<Loading>& loading,
         SegmentBytes(*residency), result->stats.Mode(), result->stats.nanos / 1e9,
         residency->segments.empty() ? 0 : residency->segments.front().info.page_size_bytes);
   } else {
-    spdlog::info("msg=\"load failed\" residency={} error=\"{}\"", id,
+    // modeld, which is told, logs it.
+    spdlog::debug("msg=\"load failed\" residency={} error=\"{}\"", id,
                  std::string(result.status().message()));
   }
   // Whoever asked is gone: nobody would ever ask for it to be released.

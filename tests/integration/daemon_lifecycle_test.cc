@@ -8,6 +8,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "support/checkpoint_writer.h"
@@ -124,6 +125,22 @@ TEST(Daemon, LogsWhatHappens) {
                             "msg=\"load started\"", "msg=\"residency ready\"",
                             "reference=m.safetensors", "msg=\"stopping\"", "msg=\"stopped\""}) {
     EXPECT_THAT(log, HasSubstr(words));
+  }
+}
+
+TEST(Daemon, GivesEachLineAPriorityWhereTheJournalReadsThem) {
+  DaemonFixture daemon({.wrapper = {"/usr/bin/env", "bash", "-c",
+                                    "export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2); "
+                                    "exec \"$0\" \"$@\""}});
+  ASSERT_TRUE(daemon.running());
+  EXPECT_FALSE(RpcClient(daemon.socket("admin.sock")).Preload("none").ok());
+  daemon.Stop();
+  const std::string log = daemon.log();
+  EXPECT_THAT(log, HasSubstr("<6>program=modeld-agent-host msg=\"ready\""));
+  EXPECT_THAT(log, HasSubstr("<6>msg=\"ready\""));
+  std::istringstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_THAT(line, ::testing::MatchesRegex("<[3-7]>.*"));
   }
 }
 
