@@ -32,6 +32,7 @@ struct Config {
   std::vector<uint32_t> allow_gids;
   std::string socket_group;  // empty: the group that the daemon runs with
   LogLevel log_level = LogLevel::kInfo;
+  std::string metrics_listen;  // `127.0.0.1:9464`; empty: no metrics
   base::Duration stop_timeout = std::chrono::seconds(5);
   base::Duration agent_grace = std::chrono::seconds(60);
 };

@@ -10,6 +10,7 @@
 #include "app/logging.h"
 #include "app/settings.h"
 #include "app/version.h"
+#include "metrics/state.h"
 #include "supervisor/gpu_list.h"
 #include "wire/text.h"
 
@@ -21,6 +22,8 @@ constexpr int kResolveThreads = 8;
 constexpr int kInspectThreads = 2;
 // A driver that nobody has used yet, and a context.
 constexpr std::chrono::seconds kGpuPatience{60};
+// Of whoever collects metrics.
+constexpr std::chrono::seconds kSnapshotPatience{2};
 
 // A parser is a process that reads a header.
 int PlanThreads() {
@@ -56,6 +59,21 @@ supervisor::AgentSupervisor::Options GpuAgentOptions(const Config& config,
   return options;
 }
 
+std::function<void(residency::AcquireResult, base::Duration)> OnAcquired(
+    const std::shared_ptr<metrics::Activity>& activity) {
+  if (activity == nullptr) return {};
+  return [activity](residency::AcquireResult result, base::Duration took) {
+    activity->OnAcquired(result, took);
+  };
+}
+
+rpc::CallObserver OnCall(const std::shared_ptr<metrics::Activity>& activity) {
+  if (activity == nullptr) return {};
+  return [activity](std::string_view method, std::string_view code, base::Duration took) {
+    activity->OnCall(method, code, took);
+  };
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config, FdStore* store,
@@ -89,14 +107,22 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capac
       inspect_pool_("inspect", kInspectThreads),
       resolver_({.roots = config.roots}),
       catalog_([this](const std::string& reference) { return resolver_.Resolve(reference); }, {}),
+      activity_(config.metrics_listen.empty()
+                    ? nullptr
+                    : std::make_shared<metrics::Activity>(base::SystemClock())),
       manager_({.catalog = &catalog_,
                 .resolve_executor = &resolve_pool_,
                 .plan_executor = &plan_pool_,
                 .clock = &base::SystemClock(),
-                .timer = timer_.get()}),
+                .timer = timer_.get(),
+                .on_acquired = OnAcquired(activity_)}),
       event_logger_(manager_.events()),
       host_backend_(store, &manager_),
       host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &host_backend_) {
+  if (activity_ != nullptr) {
+    activity_subscription_ = manager_.events().Subscribe(
+        0, [this](const residency::Event& event) { activity_->OnEvent(event); });
+  }
   host_backend_.set_backend(&*host_agent_);
   manager_.AddDevice(std::string(residency::kHostDevice), host_capacity_bytes, &host_backend_);
 }
@@ -208,7 +234,8 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
        .peers = {.allow_uids = config_.allow_uids, .allow_gids = config_.allow_gids},
        .socket_group = socket_group,
        .version = kVersion,
-       .roots = config_.roots},
+       .roots = config_.roots,
+       .on_call = OnCall(activity_)},
       {.manager = manager_,
        .executor = inspect_pool_,
        .inspect = [this](const std::string& reference) { return Inspect(reference); },
@@ -220,8 +247,29 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
     return server.status();
   }
   server_ = *std::move(server);
+  ServeMetrics();
   server_->SetServing(true);
   return absl::OkStatus();
+}
+
+// Models are served also where metrics cannot be.
+void Daemon::ServeMetrics() {
+  if (activity_ == nullptr) return;
+  auto state = std::make_shared<metrics::State>(
+      [this](residency::Reply<residency::Snapshot> reply) {
+        manager_.GetSnapshot(/*include_ended=*/false, std::move(reply));
+      },
+      kSnapshotPatience, metrics::Identity(kVersion, base::SystemClock().WallNow()));
+  auto exporter = metrics::Exporter::Start(config_.metrics_listen, {std::move(state), activity_});
+  if (!exporter.ok()) {
+    Log(LogLevel::kError, "no metrics",
+        {{"why", std::string(wire::ToStd(exporter.status().message()))}});
+    return;
+  }
+  exporter_ = *std::move(exporter);
+  const std::string host = config_.metrics_listen.substr(0, config_.metrics_listen.rfind(':'));
+  Log(LogLevel::kInfo, "metrics",
+      {{"url", wire::StrCat("http://", host, ":", exporter_->port(), "/metrics")}});
 }
 
 void Daemon::Stop() {
@@ -240,6 +288,8 @@ void Daemon::Reload(const Config& config) {
 
 void Daemon::TearDown(bool leave_agent_running) {
   if (std::exchange(down_, true)) return;
+  exporter_.reset();
+  if (activity_subscription_) manager_.events().Unsubscribe(*activity_subscription_);
   server_.reset();
   for (const Gpu& gpu : gpus_) gpu.agent->Stop(leave_agent_running);
   host_agent_->Stop(leave_agent_running);

@@ -15,6 +15,8 @@
 #include "app/runtime_dir.h"
 #include "base/thread_pool.h"
 #include "base/timer.h"
+#include "metrics/activity.h"
+#include "metrics/exporter.h"
 #include "reference/resolver.h"
 #include "residency/manager.h"
 #include "rpc/server.h"
@@ -70,6 +72,7 @@ class Daemon {
   void StartGpus();
   void Restore(std::vector<supervisor::NamedFd> inherited);
   void TellRestored();
+  void ServeMetrics();
   absl::Status BringUp(std::optional<gid_t> socket_group,
                        std::vector<supervisor::NamedFd> inherited);
   absl::StatusOr<rpc::InspectResult> Inspect(const std::string& reference);
@@ -89,12 +92,15 @@ class Daemon {
   base::ThreadPool inspect_pool_;
   reference::Resolver resolver_;
   supervisor::Catalog catalog_;
+  std::shared_ptr<metrics::Activity> activity_;  // null: no metrics
   residency::Manager manager_;
   EventLogger event_logger_;
+  std::optional<uint64_t> activity_subscription_;
   supervisor::KeptBackend host_backend_;
   std::optional<supervisor::AgentSupervisor> host_agent_;  // never empty
   std::vector<Gpu> gpus_;
   std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<metrics::Exporter> exporter_;
   bool down_ = false;
 };
 

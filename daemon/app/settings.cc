@@ -1,6 +1,9 @@
 #include "app/settings.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -57,6 +60,12 @@ constexpr Setting kSettings[] = {
      "that its members can reach them. Empty: the group that modeld runs with."},
     {"log_level", "", SettingKind::kLogLevel, &Config::log_level, "\"info\"",
      "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\".", true},
+    {"metrics_listen", "", SettingKind::kAddress, &Config::metrics_listen, "\"\"",
+     "Where Prometheus may collect metrics: a port (\"9464\") of this machine alone, or an address "
+     "and\n"
+     "a port (\"127.0.0.1:9464\", \"[::1]:9464\", \"0.0.0.0:9464\"). Whoever may connect may read "
+     "them.\n"
+     "Empty: nowhere."},
     {"stop_timeout", "", SettingKind::kDuration, &Config::stop_timeout, "\"5s\"",
      "How long a stopping modeld waits for holders to let go before it leaves.", true},
     {"agent_grace", "", SettingKind::kDuration, &Config::agent_grace, "\"1min\"",
@@ -98,7 +107,8 @@ absl::Status Wrong(const Setting& setting, const RawValue& value, const RawValue
 
 // Kinds whose items may be written as TOML integers.
 bool TakesNumbers(SettingKind kind) {
-  return kind == SettingKind::kIds || kind == SettingKind::kCapacity || kind == SettingKind::kWord;
+  return kind == SettingKind::kIds || kind == SettingKind::kCapacity ||
+         kind == SettingKind::kWord || kind == SettingKind::kAddress;
 }
 
 bool IsList(SettingKind kind) {
@@ -136,6 +146,23 @@ absl::Status CheckDirectory(const Setting& setting, const RawValue& value,
   return absl::OkStatus();
 }
 
+// `9464` -> `127.0.0.1:9464`; nullopt for what is no address of numbers and no port.
+std::optional<std::string> AddressOf(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  const std::string host = colon == std::string::npos ? "127.0.0.1" : text.substr(0, colon);
+  uint32_t port = 0;
+  const std::string_view digits = std::string_view(text).substr(colon + 1);  // npos + 1 is 0
+  if (!absl::SimpleAtoi(wire::ToAbsl(digits), &port) || port > 65535) return std::nullopt;
+  struct in_addr v4;
+  struct in6_addr v6;
+  const bool is_v6 = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  const bool valid = is_v6
+                         ? ::inet_pton(AF_INET6, host.substr(1, host.size() - 2).c_str(), &v6) == 1
+                         : ::inet_pton(AF_INET, host.c_str(), &v4) == 1;
+  if (!valid) return std::nullopt;
+  return wire::StrCat(host, ":", port);
+}
+
 // `/a//b/` -> `/a/b`
 std::string Trimmed(std::string path) {
   path.erase(
@@ -161,6 +188,15 @@ struct Parser {
     } else if (setting.kind == SettingKind::kGpus && only() != "auto" && only() != "none") {
       return Wrong(setting, value,
                    wire::StrCat(Quoted(only()), " is neither \"auto\" nor \"none\""));
+    } else if (setting.kind == SettingKind::kAddress && !only().empty()) {
+      auto address = AddressOf(only());
+      if (!address) {
+        return Wrong(setting, value,
+                     wire::StrCat(Quoted(only()),
+                                  " is no port and no numeric address with one, such as "
+                                  "\"9464\" or \"127.0.0.1:9464\""));
+      }
+      config.*member = *std::move(address);
     } else {
       config.*member = only();
     }

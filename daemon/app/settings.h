@@ -23,6 +23,7 @@ enum class SettingKind {
   kDuration,
   kLogLevel,
   kGpus,
+  kAddress,
   kPerGpu
 };
 

@@ -35,6 +35,7 @@ struct ServerOptions {
   std::vector<std::string> roots;  // for GetServerInfo
   size_t max_sessions = 4096;      // attach connections
   size_t max_connections = 4096;   // on modeld.sock
+  CallObserver on_call = {};       // told of every unary call; may be empty
 };
 
 struct ServerDeps {

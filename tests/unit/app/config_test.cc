@@ -116,6 +116,23 @@ TEST_F(ConfigTest, NamesSettingAndPlaceOfWhatIsWrong) {
   EXPECT_THAT(Refusal(), HasSubstr("MODELD_LOG_LEVEL: log_level:"));
 }
 
+TEST_F(ConfigTest, ListensForMetricsOnThisMachineUnlessToldOtherwise) {
+  const auto address = [&](const std::string& value) {
+    return Load({}, dir_.Write("m.toml", "metrics_listen = " + value)).config.metrics_listen;
+  };
+  EXPECT_EQ(Load().config.metrics_listen, "");
+  EXPECT_EQ(address("\"9464\""), "127.0.0.1:9464");
+  EXPECT_EQ(address("9464"), "127.0.0.1:9464");
+  EXPECT_EQ(address("\"0.0.0.0:80\""), "0.0.0.0:80");
+  EXPECT_EQ(address("\"[::1]:0\""), "[::1]:0");
+  EXPECT_EQ(address("\"\""), "");
+  for (const char* wrong : {"localhost:9464", "65536", "127.0.0.1", ":9464", "[::1]", "::1:80"}) {
+    EXPECT_THAT(
+        Refusal({}, dir_.Write("m.toml", "metrics_listen = \"" + std::string(wrong) + "\"")),
+        HasSubstr("metrics_listen: \"" + std::string(wrong) + "\" is no port"));
+  }
+}
+
 TEST_F(ConfigTest, AReloadTakesOverWhatIsMarkedAndNamesTheRest) {
   Config running = Load().config;
   const Config wanted =
