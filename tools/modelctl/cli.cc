@@ -68,6 +68,7 @@ void Declare(CLI::App& app, CommandLine& line) {
   AddVerify(app, line.verb);
   AddExport(app, line.verb);
   AddHealth(app, line.verb);
+  AddDoctor(app, line.verb);
   AddVersion(app, line.verb);
 }
 

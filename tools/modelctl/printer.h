@@ -48,6 +48,7 @@ class Printer {
   virtual std::string Verified(const VerifyReport& report) const = 0;
   virtual std::string Exported(const ExportReport& report) const = 0;
   virtual std::string Health(const grpc::health::v1::HealthCheckResponse& reply) const = 0;
+  virtual std::string Doctor(const DoctorReport& report) const = 0;
   virtual std::string Version(const VersionReport& report) const = 0;
 };
 

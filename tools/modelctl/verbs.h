@@ -28,6 +28,7 @@ void AddEvents(CLI::App& app, Verb& chosen);
 void AddInspect(CLI::App& app, Verb& chosen);
 void AddVerify(CLI::App& app, Verb& chosen);
 void AddExport(CLI::App& app, Verb& chosen);
+void AddDoctor(CLI::App& app, Verb& chosen);
 void AddHealth(CLI::App& app, Verb& chosen);
 void AddVersion(CLI::App& app, Verb& chosen);
 
