@@ -178,7 +178,7 @@ absl::StatusOr<std::shared_ptr<Agent::Loading>> Agent::Accept(const v1::LoadRequ
                             "ask again later");
   }
   if (!order.ok()) {
-    spdlog::error("msg=\"load refused\" residency={} error=\"{}\"", id,
+    spdlog::debug("msg=\"load refused\" residency={} error=\"{}\"", id,
                   std::string(order.status().message()));
     return order.status();
   }
@@ -287,7 +287,8 @@ void Agent::Loaded(const std::shared_ptr<Loading>& loading,
                      ? 0
                      : residency->segments.front()->exported.info.page_size_bytes);
   } else {
-    spdlog::info("msg=\"load failed\" residency={} error=\"{}\"", id,
+    // modeld, which is told, logs it.
+    spdlog::debug("msg=\"load failed\" residency={} error=\"{}\"", id,
                  std::string(result.status().message()));
   }
   // Whoever asked is gone: nobody would ever ask for it to be released.

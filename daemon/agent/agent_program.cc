@@ -2,14 +2,17 @@
 
 #include <malloc.h>
 #include <signal.h>
+#include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <utility>
 
@@ -19,10 +22,37 @@
 namespace modeld::agent {
 namespace {
 
+// `<6>`: the priorities of sd-daemon(3).
+class JournalPriority : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& line) override {
+    const char digit = message.level <= spdlog::level::debug  ? '7'
+                       : message.level == spdlog::level::info ? '6'
+                       : message.level == spdlog::level::warn ? '4'
+                                                              : '3';
+    for (const char c : {'<', digit, '>'}) line.push_back(c);
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<JournalPriority>();
+  }
+};
+
+// systemd says which stream it reads; stderr may have been sent elsewhere.
+bool LogsToTheJournal() {
+  const char* const stream = ::getenv("JOURNAL_STREAM");
+  struct stat status;
+  if (stream == nullptr || ::fstat(STDERR_FILENO, &status) != 0) return false;
+  return stream == std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
+}
+
 void StartLogging(const std::string& program, const std::string& level) {
   auto logger = spdlog::stderr_logger_mt("agent");
-  logger->set_pattern("time=%Y-%m-%dT%H:%M:%S.%eZ level=%l program=" + program + " %v",
-                      spdlog::pattern_time_type::utc);
+  const bool journal = LogsToTheJournal();
+  auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
+  formatter->add_flag<JournalPriority>('*').set_pattern(
+      (journal ? "%*" : "time=%Y-%m-%dT%H:%M:%S.%eZ level=%l ") + ("program=" + program + " %v"));
+  logger->set_formatter(std::move(formatter));
   logger->set_level(spdlog::level::from_str(level));
   spdlog::set_default_logger(std::move(logger));
 }

@@ -32,6 +32,7 @@ struct Config {
   std::vector<uint32_t> allow_gids;
   std::string socket_group;  // empty: the group that the daemon runs with
   LogLevel log_level = LogLevel::kInfo;
+  std::string metrics_listen;  // `127.0.0.1:9464`; empty: no metrics
   base::Duration stop_timeout = std::chrono::seconds(5);
   base::Duration agent_grace = std::chrono::seconds(60);
 };
@@ -45,10 +46,12 @@ struct RawValue {
   struct Item {
     std::string text;
     bool is_number = false;  // a TOML integer
+    std::string place = {};  // in a file: `modeld.toml:3:11`
   };
   std::vector<Item> items;
   bool is_list = false;
   std::string origin;
+  std::string place = {};  // as an item's
 };
 
 // Name of a setting -> what was written.

@@ -26,10 +26,11 @@ absl::Status Wrong(const std::string& path, const toml::source_region& source,
   return absl::InvalidArgumentError(wire::StrCat(Place(path, source), ": ", what));
 }
 
-std::optional<RawValue::Item> ItemOf(const toml::node& node) {
-  if (const auto* text = node.as_string()) return RawValue::Item{text->get(), false};
+std::optional<RawValue::Item> ItemOf(const toml::node& node, const std::string& path) {
+  const std::string place = Place(path, node.source());
+  if (const auto* text = node.as_string()) return RawValue::Item{text->get(), false, place};
   if (const auto* number = node.as_integer()) {
-    return RawValue::Item{std::to_string(number->get()), true};
+    return RawValue::Item{std::to_string(number->get()), true, place};
   }
   return std::nullopt;
 }
@@ -42,15 +43,16 @@ absl::StatusOr<RawValue> ValueOf(std::string_view name, const toml::node& node,
   };
   RawValue value{.items = {}, .is_list = node.is_array(), .origin = {}};
   value.origin = wire::StrCat(path, ":", node.source().begin.line);
+  value.place = Place(path, node.source());
   if (const auto* list = node.as_array()) {
     for (const toml::node& element : *list) {
-      auto item = ItemOf(element);
+      auto item = ItemOf(element, path);
       if (!item) return wrong(element);
       value.items.push_back(*std::move(item));
     }
     return value;
   }
-  auto item = ItemOf(node);
+  auto item = ItemOf(node, path);
   if (!item) return wrong(node);
   value.items.push_back(*std::move(item));
   return value;

@@ -37,10 +37,13 @@ std::string DefaultConfigFile() {
       "come\n"
       "# before this file; `modeld --dump-config` shows what is in force and why, `modeld "
       "--check-config`\n"
-      "# checks it. See modeld.toml(5).\n";
+      "# checks it. What is not marked so is taken over by a restart, which reloads no checkpoint. "
+      "See\n"
+      "# modeld.toml(5).\n";
   for (const Setting& setting : Settings()) {
     text += "\n";
     AppendHelp(setting, text);
+    if (setting.reloadable) text += "# A reload (SIGHUP) takes it over.\n";
     text += wire::StrCat("#", setting.name, " = ", setting.default_text, "\n");
   }
   return text;

@@ -3,11 +3,14 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 #include <thread>
 #include <utility>
 
 #include "app/logging.h"
+#include "app/settings.h"
 #include "app/version.h"
+#include "metrics/state.h"
 #include "supervisor/gpu_list.h"
 #include "wire/text.h"
 
@@ -19,6 +22,8 @@ constexpr int kResolveThreads = 8;
 constexpr int kInspectThreads = 2;
 // A driver that nobody has used yet, and a context.
 constexpr std::chrono::seconds kGpuPatience{60};
+// Of whoever collects metrics.
+constexpr std::chrono::seconds kSnapshotPatience{2};
 
 // A parser is a process that reads a header.
 int PlanThreads() {
@@ -54,9 +59,25 @@ supervisor::AgentSupervisor::Options GpuAgentOptions(const Config& config,
   return options;
 }
 
+std::function<void(residency::AcquireResult, base::Duration)> OnAcquired(
+    const std::shared_ptr<metrics::Activity>& activity) {
+  if (activity == nullptr) return {};
+  return [activity](residency::AcquireResult result, base::Duration took) {
+    activity->OnAcquired(result, took);
+  };
+}
+
+rpc::CallObserver OnCall(const std::shared_ptr<metrics::Activity>& activity) {
+  if (activity == nullptr) return {};
+  return [activity](std::string_view method, std::string_view code, base::Duration took) {
+    activity->OnCall(method, code, took);
+  };
+}
+
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config, FdStore* store,
+                                                      std::vector<supervisor::NamedFd> inherited) {
   const auto capacity = HostCapacityBytes(config);
   if (!capacity.ok()) return capacity.status();
   std::optional<gid_t> group;
@@ -70,13 +91,15 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config) {
   if (!config.state_dir.empty()) {
     if (auto status = MakeStateDir(config.state_dir); !status.ok()) return status;
   }
-  std::unique_ptr<Daemon> daemon(new Daemon(config, *std::move(runtime_dir), *capacity));
-  if (auto status = daemon->BringUp(group); !status.ok()) return status;
+  std::unique_ptr<Daemon> daemon(new Daemon(config, *std::move(runtime_dir), *capacity, store));
+  if (auto status = daemon->BringUp(group, std::move(inherited)); !status.ok()) return status;
   return daemon;
 }
 
-Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes)
+Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes,
+               FdStore* store)
     : config_(config),
+      store_(store),
       runtime_dir_(std::move(runtime_dir)),
       timer_(std::make_unique<base::ThreadTimer>()),
       resolve_pool_("resolve", kResolveThreads),
@@ -85,14 +108,24 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capac
       resolver_({.roots = config.roots}),
       catalog_([this](const std::string& reference) { return resolver_.Resolve(reference); }, {},
                config.state_dir.empty() ? std::string() : config.state_dir + "/digests"),
+      activity_(config.metrics_listen.empty()
+                    ? nullptr
+                    : std::make_shared<metrics::Activity>(base::SystemClock())),
       manager_({.catalog = &catalog_,
                 .resolve_executor = &resolve_pool_,
                 .plan_executor = &plan_pool_,
                 .clock = &base::SystemClock(),
-                .timer = timer_.get()}),
+                .timer = timer_.get(),
+                .on_acquired = OnAcquired(activity_)}),
       event_logger_(manager_.events()),
-      host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &manager_) {
-  manager_.AddDevice(std::string(residency::kHostDevice), host_capacity_bytes, &*host_agent_);
+      host_backend_(store, &manager_),
+      host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &host_backend_) {
+  if (activity_ != nullptr) {
+    activity_subscription_ = manager_.events().Subscribe(
+        0, [this](const residency::Event& event) { activity_->OnEvent(event); });
+  }
+  host_backend_.set_backend(&*host_agent_);
+  manager_.AddDevice(std::string(residency::kHostDevice), host_capacity_bytes, &host_backend_);
 }
 
 Daemon::~Daemon() { TearDown(/*leave_agent_running=*/false); }
@@ -105,7 +138,7 @@ absl::Status Daemon::StartAgent() {
   // second time it is a new one.
   Log(LogLevel::kWarn, "the host agent did not come up; once more",
       {{"why", std::string(wire::ToStd(status.message()))}});
-  host_agent_.emplace(AgentOptions(config_, runtime_dir_), &manager_);  // at the same address
+  host_agent_.emplace(AgentOptions(config_, runtime_dir_), &host_backend_);  // at the same address
   return host_agent_->Start();
 }
 
@@ -135,11 +168,13 @@ void Daemon::FindGpus() {
     facts.name = gpu.name();
     facts.pci_bus_id = gpu.pci_bus_id();
     facts.memory_bytes = gpu.memory_bytes();
+    auto backend = std::make_unique<supervisor::KeptBackend>(store_, &manager_);
     auto agent = std::make_unique<supervisor::AgentSupervisor>(
-        GpuAgentOptions(config_, runtime_dir_, gpu.uuid()), &manager_);
+        GpuAgentOptions(config_, runtime_dir_, gpu.uuid()), backend.get());
+    backend->set_backend(agent.get());
     manager_.AddDevice(gpu.uuid(), GpuCapacityBytes(config_, gpu.uuid(), gpu.memory_bytes()),
-                       agent.get(), std::move(facts));
-    gpus_.push_back({gpu.uuid(), std::move(agent)});
+                       backend.get(), std::move(facts));
+    gpus_.push_back({gpu.uuid(), std::move(backend), std::move(agent)});
   }
 }
 
@@ -154,24 +189,63 @@ void Daemon::StartGpus() {
   }
 }
 
-absl::Status Daemon::BringUp(std::optional<gid_t> socket_group) {
+// What is of no use any more leaves the store, so that its memory comes back.
+void Daemon::Restore(std::vector<supervisor::NamedFd> inherited) {
+  if (inherited.empty()) return;
+  supervisor::Found found = supervisor::Assemble(std::move(inherited));
+  std::map<std::string, std::vector<supervisor::FoundResidency>> by_device;
+  for (supervisor::FoundResidency& residency : found.residencies) {
+    by_device[residency.entry.record.device].push_back(std::move(residency));
+  }
+  host_backend_.Restore(std::move(by_device[std::string(residency::kHostDevice)]));
+  by_device.erase(std::string(residency::kHostDevice));
+  for (const Gpu& gpu : gpus_) {
+    gpu.backend->Restore(std::move(by_device[gpu.uuid]));
+    by_device.erase(gpu.uuid);
+  }
+  for (auto& [device, residencies] : by_device) {
+    for (supervisor::FoundResidency& residency : residencies) {
+      found.unusable_because.push_back(wire::StrCat("residency ", residency.entry.record.id,
+                                                    ": its device ", device, " is not here"));
+      found.unusable_names.insert(found.unusable_names.end(), residency.names.begin(),
+                                  residency.names.end());
+    }
+  }
+  for (const std::string& why : found.unusable_because) {
+    Log(LogLevel::kWarn, "what the service manager kept is of no use", {{"why", why}});
+  }
+  if (store_ != nullptr && !found.unusable_names.empty()) {
+    store_->Remove(std::move(found.unusable_names));
+  }
+}
+
+void Daemon::TellRestored() {
+  host_backend_.TellRestored();
+  for (const Gpu& gpu : gpus_) gpu.backend->TellRestored();
+}
+
+absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
+                             std::vector<supervisor::NamedFd> inherited) {
   residency::Event started;
   started.type = residency::EventType::kDaemonStarted;
   started.pid = ::getpid();
   manager_.events().Publish(std::move(started));
 
   FindGpus();
+  Restore(std::move(inherited));
   if (auto status = StartAgent(); !status.ok()) {
     TearDown(/*leave_agent_running=*/false);
     return status;
   }
   StartGpus();
+  TellRestored();
   auto server = rpc::Server::Start(
       {.runtime_dir = runtime_dir_.path(),
        .peers = {.allow_uids = config_.allow_uids, .allow_gids = config_.allow_gids},
        .socket_group = socket_group,
        .version = kVersion,
-       .roots = config_.roots},
+       .roots = config_.roots,
+       .on_call = OnCall(activity_)},
       {.manager = manager_,
        .executor = inspect_pool_,
        .inspect = [this](const std::string& reference) { return Inspect(reference); },
@@ -184,18 +258,49 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group) {
     return server.status();
   }
   server_ = *std::move(server);
+  ServeMetrics();
   server_->SetServing(true);
   return absl::OkStatus();
+}
+
+// Models are served also where metrics cannot be.
+void Daemon::ServeMetrics() {
+  if (activity_ == nullptr) return;
+  auto state = std::make_shared<metrics::State>(
+      [this](residency::Reply<residency::Snapshot> reply) {
+        manager_.GetSnapshot(/*include_ended=*/false, std::move(reply));
+      },
+      kSnapshotPatience, metrics::Identity(kVersion, base::SystemClock().WallNow()));
+  auto exporter = metrics::Exporter::Start(config_.metrics_listen, {std::move(state), activity_});
+  if (!exporter.ok()) {
+    Log(LogLevel::kError, "no metrics",
+        {{"why", std::string(wire::ToStd(exporter.status().message()))}});
+    return;
+  }
+  exporter_ = *std::move(exporter);
+  const std::string host = config_.metrics_listen.substr(0, config_.metrics_listen.rfind(':'));
+  Log(LogLevel::kInfo, "metrics",
+      {{"url", wire::StrCat("http://", host, ":", exporter_->port(), "/metrics")}});
 }
 
 void Daemon::Stop() {
   manager_.BeginShutdown();
   server_->Shutdown(config_.stop_timeout);
+  host_backend_.ForgetAll();
+  for (const Gpu& gpu : gpus_) gpu.backend->ForgetAll();
   TearDown(/*leave_agent_running=*/false);
+}
+
+void Daemon::Reload(const Config& config) {
+  TakeReloadable(config, config_);
+  Logging::SetLevel(config_.log_level);
+  server_->SetPeers({.allow_uids = config_.allow_uids, .allow_gids = config_.allow_gids});
 }
 
 void Daemon::TearDown(bool leave_agent_running) {
   if (std::exchange(down_, true)) return;
+  exporter_.reset();
+  if (activity_subscription_) manager_.events().Unsubscribe(*activity_subscription_);
   server_.reset();
   for (const Gpu& gpu : gpus_) gpu.agent->Stop(leave_agent_running);
   host_agent_->Stop(leave_agent_running);

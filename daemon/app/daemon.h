@@ -11,14 +11,18 @@
 #include "absl/status/statusor.h"
 #include "app/config.h"
 #include "app/event_logger.h"
+#include "app/fd_store.h"
 #include "app/runtime_dir.h"
 #include "base/thread_pool.h"
 #include "base/timer.h"
+#include "metrics/activity.h"
+#include "metrics/exporter.h"
 #include "reference/resolver.h"
 #include "residency/manager.h"
 #include "rpc/server.h"
 #include "supervisor/agent_supervisor.h"
 #include "supervisor/checkpoint_catalog.h"
+#include "supervisor/kept_backend.h"
 
 namespace modeld::app {
 
@@ -32,7 +36,12 @@ class Daemon {
   // Serves when it returns. INVALID_ARGUMENT and NOT_FOUND for what the configuration should say
   // differently; FAILED_PRECONDITION when another modeld serves this runtime directory; UNAVAILABLE
   // when the agent does not come up.
-  static absl::StatusOr<std::unique_ptr<Daemon>> Start(const Config& config);
+  //
+  // `store` (null: there is none) outlives the daemon; `inherited` is what an earlier modeld put
+  // into it.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(
+      const Config& config, FdStore* store = nullptr,
+      std::vector<supervisor::NamedFd> inherited = {});
   // Stop(), if nobody did.
   ~Daemon();
 
@@ -40,28 +49,38 @@ class Daemon {
   // everything ends, the agent too. Blocks. Once.
   void Stop();
 
+  // What is reloadable (settings.h) in `config` is in force from now on.
+  void Reload(const Config& config);
+
   // Has the manager answered since the last call? The first call says yes. For watchdogs: call it
   // at intervals in which it must.
   bool IsAlive();
 
  private:
-  Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes);
+  Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes,
+         FdStore* store);
 
   // One GPU: its agent keeps the residencies on it.
   struct Gpu {
     std::string uuid;
+    std::unique_ptr<supervisor::KeptBackend> backend;
     std::unique_ptr<supervisor::AgentSupervisor> agent;
   };
 
   absl::Status StartAgent();
   void FindGpus();
   void StartGpus();
-  absl::Status BringUp(std::optional<gid_t> socket_group);
+  void Restore(std::vector<supervisor::NamedFd> inherited);
+  void TellRestored();
+  void ServeMetrics();
+  absl::Status BringUp(std::optional<gid_t> socket_group,
+                       std::vector<supervisor::NamedFd> inherited);
   absl::StatusOr<rpc::InspectResult> Inspect(const std::string& reference);
   std::optional<v1::ParserSandbox> Sandbox() const;
   void TearDown(bool leave_agent_running);
 
-  const Config config_;
+  Config config_;
+  FdStore* const store_;
   const RuntimeDir runtime_dir_;
   // Outlives whatever posts the questions.
   const std::shared_ptr<std::atomic<bool>> answered_ = std::make_shared<std::atomic<bool>>(true);
@@ -73,12 +92,16 @@ class Daemon {
   base::ThreadPool inspect_pool_;
   reference::Resolver resolver_;
   supervisor::Catalog catalog_;
+  std::shared_ptr<metrics::Activity> activity_;  // null: no metrics
   residency::Manager manager_;
   EventLogger event_logger_;
+  std::optional<uint64_t> activity_subscription_;
+  supervisor::KeptBackend host_backend_;
   std::optional<supervisor::AgentSupervisor> host_agent_;  // never empty
   std::vector<Gpu> gpus_;
   std::vector<std::string> gpu_notes_;  // of what is missing
   std::unique_ptr<rpc::Server> server_;
+  std::unique_ptr<metrics::Exporter> exporter_;
   bool down_ = false;
 };
 

@@ -44,6 +44,7 @@ void LogEvent(const Event& event) {
   add("scope", event.scope);
   add("bytes", wire::StrCat(event.bytes));
   add("reason", event.reason);
+  add("cause", event.cause);
   add("why", event.message);
   Log(LevelOf(event.type), Words(event.type), fields);
 }

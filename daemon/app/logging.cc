@@ -153,6 +153,8 @@ Logging::Logging(LogLevel level, LogStyle style) {
 
 Logging::~Logging() { spdlog::shutdown(); }
 
+void Logging::SetLevel(LogLevel level) { spdlog::set_level(LevelOf(level).spdlog); }
+
 void Log(LogLevel level, std::string_view message, const LogFields& fields) {
   spdlog::logger* const logger = spdlog::default_logger_raw();
   if (logger == nullptr || !logger->should_log(LevelOf(level).spdlog)) return;

@@ -35,6 +35,8 @@ class Logging {
   Logging(LogLevel level, LogStyle style);
   // What was logged is written.
   ~Logging();
+  // From the next line on. Thread-safe.
+  static void SetLevel(LogLevel level);
   Logging(const Logging&) = delete;
   Logging& operator=(const Logging&) = delete;
 };

@@ -1,11 +1,13 @@
 #include "app/run.h"
 
 #include <signal.h>
+#include <spdlog/spdlog.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <optional>
 #include <thread>
@@ -14,8 +16,10 @@
 #include "app/command_line.h"
 #include "app/config_text.h"
 #include "app/daemon.h"
+#include "app/fd_store.h"
 #include "app/limits.h"
 #include "app/logging.h"
+#include "app/settings.h"
 #include "app/signals.h"
 #include "app/systemd.h"
 #include "app/version.h"
@@ -87,15 +91,48 @@ void LogStart(const LoadedConfig& loaded, uint64_t fd_limit) {
   }
 }
 
-// Until a stop signal, which is returned. Tells the watchdog, if there is one, as long as the
-// daemon answers.
-int ServeUntilSignal(Daemon& daemon, StopSignals& signals) {
+// What the next start would have is read again; what a reload can take over is taken over. A file
+// that is wrong changes nothing.
+void Reload(const CommandLine& command, Daemon& daemon, Config& running) {
+  NotifyReloading("reading the configuration again");
+  const auto loaded = LoadConfig(command.settings, command.config_file, TheSurroundings());
+  if (!loaded.ok()) {
+    Log(LogLevel::kError, "the configuration is not taken over",
+        {{"why", std::string(wire::ToStd(loaded.status().message()))}});
+  } else {
+    const Reloaded reloaded = TakeReloadable(loaded->config, running);
+    daemon.Reload(running);
+    const auto join = [](const std::vector<std::string_view>& names) {
+      return absl::StrJoin(names, ",",
+                           [](std::string* out, std::string_view name) { out->append(name); });
+    };
+    Log(LogLevel::kInfo, "reloaded",
+        {{"config", loaded->file.empty() ? "none" : loaded->file},
+         {"changed", join(reloaded.taken)}});
+    if (!reloaded.waiting.empty()) {
+      Log(LogLevel::kWarn, "these settings changed and wait for a restart",
+          {{"settings", join(reloaded.waiting)}});
+    }
+  }
+  NotifyReady("serving");
+}
+
+// Until a signal that ends it, which is returned. Tells the watchdog, if there is one, as long as
+// the daemon answers.
+Signals::Received ServeUntilSignal(Daemon& daemon, Signals& signals,
+                                   const std::function<void()>& reload) {
   const auto watchdog = WatchdogInterval();
+  base::TimePoint next_tick = base::SystemClock().Now();
   for (;;) {
     std::optional<base::TimePoint> tick;
-    if (watchdog) tick = base::SystemClock().Now() + *watchdog / 3;
-    if (const auto signal = signals.Wait(tick)) return *signal;
+    if (watchdog) tick = next_tick;
+    if (const auto received = signals.Wait(tick)) {
+      if (received->request != Request::kReload) return *received;
+      reload();
+      continue;
+    }
     if (!watchdog) continue;
+    next_tick = base::SystemClock().Now() + *watchdog / 3;
     if (daemon.IsAlive()) {
       NotifyWatchdog();
     } else {
@@ -106,7 +143,7 @@ int ServeUntilSignal(Daemon& daemon, StopSignals& signals) {
 
 // Waits for the stop as long as it may take; a second signal ends the process at once, and leaves
 // the agent to its grace period.
-void StopOrLeave(Daemon& daemon, StopSignals& signals) {
+void StopOrLeave(Daemon& daemon, Signals& signals) {
   std::atomic<bool> stopped = false;
   std::thread stopper([&] {
     daemon.Stop();
@@ -114,7 +151,8 @@ void StopOrLeave(Daemon& daemon, StopSignals& signals) {
     signals.Wake();
   });
   while (!stopped.load()) {
-    if (!signals.Wait()) continue;
+    const auto received = signals.Wait();
+    if (!received || received->request == Request::kReload) continue;
     constexpr std::string_view kWords = "modeld: a second signal: leaving at once\n";
     (void)!::write(STDERR_FILENO, kWords.data(), kWords.size());
     ::_exit(kFailed);
@@ -122,11 +160,21 @@ void StopOrLeave(Daemon& daemon, StopSignals& signals) {
   stopper.join();
 }
 
-int Serve(const LoadedConfig& loaded) {
-  StopSignals signals;
+// As abrupt as a crash, which everybody is prepared for: workers come back to the next modeld with
+// what they have mapped, and the agents wait for it with what they hold.
+[[noreturn]] void HandOver(std::unique_ptr<FdStore> store) {
+  if (store != nullptr) store->Flush();
+  spdlog::shutdown();
+  ::_exit(0);
+}
+
+int Serve(const CommandLine& command, const LoadedConfig& loaded) {
+  std::vector<supervisor::NamedFd> inherited = TakeInheritedFds();
+  Signals signals;
   const Logging logging(loaded.config.log_level, StyleOfStderr(TheSurroundings()));
   LogStart(loaded, RaiseFdLimit());
-  auto daemon = Daemon::Start(loaded.config);
+  std::unique_ptr<FdStore> store = FdStore::Find(TheSurroundings(), inherited);
+  auto daemon = Daemon::Start(loaded.config, store.get(), std::move(inherited));
   if (!daemon.ok()) {
     Say(daemon.status());
     return kFailed;
@@ -134,8 +182,16 @@ int Serve(const LoadedConfig& loaded) {
   Log(LogLevel::kInfo, "ready", {{"socket", loaded.config.runtime_dir + "/modeld.sock"}});
   NotifyReady("serving");
 
-  const int signal = ServeUntilSignal(**daemon, signals);
-  Log(LogLevel::kInfo, "stopping", {{"signal", ::strsignal(signal)}});
+  Config running = loaded.config;
+  const Signals::Received received =
+      ServeUntilSignal(**daemon, signals, [&] { Reload(command, **daemon, running); });
+  if (received.request == Request::kHandOver) {
+    Log(LogLevel::kInfo, "handing over to the next modeld",
+        {{"agent_grace", DurationText(running.agent_grace)}});
+    NotifyStopping("handing over");
+    HandOver(std::move(store));
+  }
+  Log(LogLevel::kInfo, "stopping", {{"signal", ::strsignal(received.signal)}});
   NotifyStopping("waiting for holders to let go");
   StopOrLeave(**daemon, signals);
   Log(LogLevel::kInfo, "stopped");
@@ -164,7 +220,7 @@ int Run(int argc, const char* const* argv) {
       std::cout << DumpConfig(*loaded);
       return 0;
     case CommandLine::Action::kServe:
-      return Serve(*loaded);
+      return Serve(command, *loaded);
   }
   return kFailed;
 }

@@ -1,6 +1,9 @@
 #include "app/settings.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <optional>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -47,17 +50,24 @@ constexpr Setting kSettings[] = {
      "Users (numbers) whose processes may connect to modeld.sock and attach.sock; root and "
      "modeld's\n"
      "own user always may. With allow_uids and allow_gids both empty: whoever the permissions of\n"
-     "the sockets let in."},
+     "the sockets let in.",
+     true},
     {"allow_gids", "", SettingKind::kIds, &Config::allow_gids, "[]",
-     "Groups (numbers) whose members may connect, as allow_uids."},
+     "Groups (numbers) whose members may connect, as allow_uids.", true},
     {"socket_group", "", SettingKind::kWord, &Config::socket_group, "\"\"",
      "Group (name or number) that the runtime directory, modeld.sock and attach.sock belong to, "
      "so\n"
      "that its members can reach them. Empty: the group that modeld runs with."},
     {"log_level", "", SettingKind::kLogLevel, &Config::log_level, "\"info\"",
-     "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\"."},
+     "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\".", true},
+    {"metrics_listen", "", SettingKind::kAddress, &Config::metrics_listen, "\"\"",
+     "Where Prometheus may collect metrics: a port (\"9464\") of this machine alone, or an address "
+     "and\n"
+     "a port (\"127.0.0.1:9464\", \"[::1]:9464\", \"0.0.0.0:9464\"). Whoever may connect may read "
+     "them.\n"
+     "Empty: nowhere."},
     {"stop_timeout", "", SettingKind::kDuration, &Config::stop_timeout, "\"5s\"",
-     "How long a stopping modeld waits for holders to let go before it leaves."},
+     "How long a stopping modeld waits for holders to let go before it leaves.", true},
     {"agent_grace", "", SettingKind::kDuration, &Config::agent_grace, "\"1min\"",
      "How long an agent keeps its memory when its modeld has died, for the next one to take over."},
 };
@@ -81,13 +91,24 @@ std::string Quoted(std::string_view text) {
   return quoted + "\"";
 }
 
+absl::Status Wrong(const Setting& setting, const std::string& place, std::string_view why) {
+  return absl::InvalidArgumentError(wire::StrCat(place, ": ", setting.name, ": ", why));
+}
+
 absl::Status Wrong(const Setting& setting, const RawValue& value, std::string_view why) {
-  return absl::InvalidArgumentError(wire::StrCat(value.origin, ": ", setting.name, ": ", why));
+  return Wrong(setting, value.place.empty() ? value.origin : value.place, why);
+}
+
+// Of one item of a list.
+absl::Status Wrong(const Setting& setting, const RawValue& value, const RawValue::Item& item,
+                   std::string_view why) {
+  return item.place.empty() ? Wrong(setting, value, why) : Wrong(setting, item.place, why);
 }
 
 // Kinds whose items may be written as TOML integers.
 bool TakesNumbers(SettingKind kind) {
-  return kind == SettingKind::kIds || kind == SettingKind::kCapacity || kind == SettingKind::kWord;
+  return kind == SettingKind::kIds || kind == SettingKind::kCapacity ||
+         kind == SettingKind::kWord || kind == SettingKind::kAddress;
 }
 
 bool IsList(SettingKind kind) {
@@ -103,7 +124,7 @@ absl::Status CheckShape(const Setting& setting, const RawValue& value) {
   }
   for (const RawValue::Item& item : value.items) {
     if (item.is_number && !TakesNumbers(setting.kind)) {
-      return Wrong(setting, value,
+      return Wrong(setting, value, item,
                    wire::StrCat("must be text, such as ", setting.kind == SettingKind::kDirectories
                                                               ? "[\"/models\"]"
                                                               : setting.default_text));
@@ -113,15 +134,33 @@ absl::Status CheckShape(const Setting& setting, const RawValue& value) {
 }
 
 absl::Status CheckDirectory(const Setting& setting, const RawValue& value,
-                            const std::string& path) {
+                            const RawValue::Item& item) {
+  const std::string& path = item.text;
   if (path.empty() && setting.kind == SettingKind::kDirectory) return absl::OkStatus();
-  if (path.empty()) return Wrong(setting, value, "an empty path names no directory");
-  if (path.find('\0') != std::string::npos) return Wrong(setting, value, "holds a NUL byte");
+  if (path.empty()) return Wrong(setting, value, item, "an empty path names no directory");
+  if (path.find('\0') != std::string::npos) return Wrong(setting, value, item, "holds a NUL byte");
   if (path.front() != '/') {
-    return Wrong(setting, value,
+    return Wrong(setting, value, item,
                  wire::StrCat(Quoted(path), " is relative; write an absolute path"));
   }
   return absl::OkStatus();
+}
+
+// `9464` -> `127.0.0.1:9464`; nullopt for what is no address of numbers and no port.
+std::optional<std::string> AddressOf(const std::string& text) {
+  const size_t colon = text.rfind(':');
+  const std::string host = colon == std::string::npos ? "127.0.0.1" : text.substr(0, colon);
+  uint32_t port = 0;
+  const std::string_view digits = std::string_view(text).substr(colon + 1);  // npos + 1 is 0
+  if (!absl::SimpleAtoi(wire::ToAbsl(digits), &port) || port > 65535) return std::nullopt;
+  struct in_addr v4;
+  struct in6_addr v6;
+  const bool is_v6 = host.size() > 2 && host.front() == '[' && host.back() == ']';
+  const bool valid = is_v6
+                         ? ::inet_pton(AF_INET6, host.substr(1, host.size() - 2).c_str(), &v6) == 1
+                         : ::inet_pton(AF_INET, host.c_str(), &v4) == 1;
+  if (!valid) return std::nullopt;
+  return wire::StrCat(host, ":", port);
 }
 
 // `/a//b/` -> `/a/b`
@@ -143,11 +182,21 @@ struct Parser {
 
   absl::Status operator()(std::string Config::*member) const {
     if (setting.kind == SettingKind::kDirectory) {
-      if (auto status = CheckDirectory(setting, value, only()); !status.ok()) return status;
+      if (auto status = CheckDirectory(setting, value, value.items.front()); !status.ok())
+        return status;
       config.*member = Trimmed(only());
     } else if (setting.kind == SettingKind::kGpus && only() != "auto" && only() != "none") {
       return Wrong(setting, value,
                    wire::StrCat(Quoted(only()), " is neither \"auto\" nor \"none\""));
+    } else if (setting.kind == SettingKind::kAddress && !only().empty()) {
+      auto address = AddressOf(only());
+      if (!address) {
+        return Wrong(setting, value,
+                     wire::StrCat(Quoted(only()),
+                                  " is no port and no numeric address with one, such as "
+                                  "\"9464\" or \"127.0.0.1:9464\""));
+      }
+      config.*member = *std::move(address);
     } else {
       config.*member = only();
     }
@@ -157,7 +206,7 @@ struct Parser {
   absl::Status operator()(std::vector<std::string> Config::*member) const {
     std::vector<std::string> paths;
     for (const RawValue::Item& item : value.items) {
-      if (auto status = CheckDirectory(setting, value, item.text); !status.ok()) return status;
+      if (auto status = CheckDirectory(setting, value, item); !status.ok()) return status;
       paths.push_back(Trimmed(item.text));
     }
     config.*member = std::move(paths);
@@ -171,7 +220,7 @@ struct Parser {
       // The highest is (uid_t)-1: nobody has it, and the kernel takes it for "no change".
       if (!absl::SimpleAtoi(item.text, &id) || id == ~uint32_t{0}) {
         return Wrong(
-            setting, value,
+            setting, value, item,
             wire::StrCat(Quoted(item.text), " is not a user's or group's number; `id` shows them"));
       }
       ids.push_back(id);
@@ -221,12 +270,12 @@ struct Parser {
       const bool for_all = equals == std::string::npos;
       const std::string uuid = for_all ? "" : absl::AsciiStrToLower(item.text.substr(0, equals));
       if (!for_all && !absl::StartsWith(uuid, "gpu-")) {
-        return Wrong(setting, value,
+        return Wrong(setting, value, item,
                      wire::StrCat(Quoted(item.text.substr(0, equals)),
                                   " is no GPU's UUID; nvidia-smi -L shows them"));
       }
       auto parsed = parse(std::string_view(item.text).substr(for_all ? 0 : equals + 1));
-      if (!parsed.ok()) return Wrong(setting, value, wire::ToStd(parsed.status().message()));
+      if (!parsed.ok()) return Wrong(setting, value, item, wire::ToStd(parsed.status().message()));
       (for_all ? to.common : to.by_uuid["GPU-" + uuid.substr(4)]) = *std::move(parsed);
     }
     return absl::OkStatus();
@@ -338,6 +387,17 @@ RawValue SplitVariable(const Setting& setting, std::string_view text) {
     value.items.push_back({std::string(wire::ToStd(absl::StripAsciiWhitespace(item)))});
   }
   return value;
+}
+
+Reloaded TakeReloadable(const Config& wanted, Config& running) {
+  Reloaded reloaded;
+  for (const Setting& setting : kSettings) {
+    if (TomlText(setting, wanted) == TomlText(setting, running)) continue;
+    (setting.reloadable ? reloaded.taken : reloaded.waiting).push_back(setting.name);
+    if (!setting.reloadable) continue;
+    std::visit([&](auto member) { running.*member = wanted.*member; }, setting.member);
+  }
+  return reloaded;
 }
 
 std::string TomlText(const Setting& setting, const Config& config) {

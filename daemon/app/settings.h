@@ -23,6 +23,7 @@ enum class SettingKind {
   kDuration,
   kLogLevel,
   kGpus,
+  kAddress,
   kPerGpu
 };
 
@@ -36,6 +37,7 @@ struct Setting {
       member;
   std::string_view default_text;  // as TOML, where documentation shows it
   std::string_view help;          // lines
+  bool reloadable = false;        // SIGHUP takes it over; the others need a restart
 };
 
 std::span<const Setting> Settings();
@@ -53,6 +55,14 @@ absl::Status Assign(const Setting& setting, const RawValue& value, Config& confi
 // What an environment variable holds: lists of directories are separated by colons, lists of ids by
 // commas.
 RawValue SplitVariable(const Setting& setting, std::string_view text);
+
+// What a reload would do: takes what is reloadable in `wanted` over into `running`, and says which
+// settings that were (`taken`) and which others differ, and so wait for a restart.
+struct Reloaded {
+  std::vector<std::string_view> taken;
+  std::vector<std::string_view> waiting;
+};
+Reloaded TakeReloadable(const Config& wanted, Config& running);
 
 // The value as TOML: `["/models"]`.
 std::string TomlText(const Setting& setting, const Config& config);

@@ -18,6 +18,7 @@ wire::UniqueFd BlockedSignals() {
   ::sigaddset(&set, SIGTERM);
   ::sigaddset(&set, SIGINT);
   ::sigaddset(&set, SIGHUP);
+  ::sigaddset(&set, SIGUSR2);
   ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
   return wire::UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
@@ -29,14 +30,20 @@ struct timespec Until(base::TimePoint deadline) {
   return {.tv_sec = left.count() / 1'000'000'000, .tv_nsec = left.count() % 1'000'000'000};
 }
 
+Request RequestOf(const struct signalfd_siginfo& info) {
+  if (info.ssi_signo == SIGUSR2) return Request::kHandOver;
+  // The kernel sends it when the terminal goes: whoever typed `modeld` is gone too.
+  const bool reload = info.ssi_signo == SIGHUP && info.ssi_code != SI_KERNEL;
+  return reload ? Request::kReload : Request::kStop;
+}
+
 }  // namespace
 
-StopSignals::StopSignals()
-    : signals_(BlockedSignals()), wakes_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
+Signals::Signals() : signals_(BlockedSignals()), wakes_(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
-std::optional<int> StopSignals::Wait(std::optional<base::TimePoint> deadline) {
+std::optional<Signals::Received> Signals::Wait(std::optional<base::TimePoint> deadline) {
   for (;;) {
     struct pollfd fds[] = {{signals_.get(), POLLIN, 0}, {wakes_.get(), POLLIN, 0}};
     struct timespec timeout = {};
@@ -46,7 +53,7 @@ std::optional<int> StopSignals::Wait(std::optional<base::TimePoint> deadline) {
 
     struct signalfd_siginfo info;
     if (::read(signals_.get(), &info, sizeof(info)) == sizeof(info)) {
-      return static_cast<int>(info.ssi_signo);
+      return Received{RequestOf(info), static_cast<int>(info.ssi_signo)};
     }
     uint64_t count = 0;
     if (::read(wakes_.get(), &count, sizeof(count)) == sizeof(count) || ready <= 0) {
@@ -55,7 +62,7 @@ std::optional<int> StopSignals::Wait(std::optional<base::TimePoint> deadline) {
   }
 }
 
-void StopSignals::Wake() {
+void Signals::Wake() {
   const uint64_t one = 1;
   (void)!::write(wakes_.get(), &one, sizeof(one));
 }

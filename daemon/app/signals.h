@@ -9,14 +9,28 @@
 
 namespace modeld::app {
 
-// SIGTERM, SIGINT and SIGHUP ask the daemon to stop; SIGPIPE is ignored. Blocked for the calling
-// thread and those that it starts from then on: make it in main, before any thread.
-class StopSignals {
+// What somebody asks of the daemon.
+enum class Request {
+  kStop,      // SIGTERM, SIGINT; SIGHUP of a terminal that went away
+  kReload,    // SIGHUP that a process sent: read the configuration again
+  kHandOver,  // SIGUSR2: end now, and leave the agents and what they hold to the next modeld
+};
+
+// SIGPIPE is ignored. The others are blocked for the calling thread and those that it starts from
+// then on: make it in main, before any thread.
+class Signals {
  public:
-  StopSignals();
+  Signals();
+
+  struct Received {
+    Request request = Request::kStop;
+    int signal = 0;
+
+    bool operator==(const Received&) const = default;
+  };
 
   // The next one that came; nullopt at the deadline, or after a Wake. From one thread.
-  std::optional<int> Wait(std::optional<base::TimePoint> deadline = std::nullopt);
+  std::optional<Received> Wait(std::optional<base::TimePoint> deadline = std::nullopt);
 
   // Ends the Wait that is under way, or the next one. Thread-safe.
   void Wake();

@@ -12,6 +12,10 @@ void NotifyReady(std::string_view status) {
   ::sd_notify(0, wire::StrCat("READY=1\nSTATUS=", status).c_str());
 }
 
+void NotifyReloading(std::string_view status) {
+  ::sd_notify(0, wire::StrCat("RELOADING=1\nSTATUS=", status).c_str());
+}
+
 void NotifyStopping(std::string_view status) {
   ::sd_notify(0, wire::StrCat("STOPPING=1\nSTATUS=", status).c_str());
 }

@@ -10,6 +10,7 @@
 namespace modeld::app {
 
 void NotifyReady(std::string_view status);
+void NotifyReloading(std::string_view status);
 void NotifyStopping(std::string_view status);
 void NotifyWatchdog();
 

@@ -7,6 +7,23 @@
 #include "wire/error.h"
 
 namespace modeld::residency {
+namespace {
+
+// No, for now or for this one; not that something broke.
+bool IsRefusal(const absl::Status& status) {
+  switch (wire::GetReason(status)) {
+    case wire::Reason::kBudgetExceeded:
+    case wire::Reason::kDeadlineExceeded:
+    case wire::Reason::kDraining:
+    case wire::Reason::kPathNotAllowed:
+    case wire::Reason::kPeerNotAllowed:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
 
 Manager::Manager(const ManagerDeps& deps) : deps_(deps), events_(*deps.clock) {}
 
@@ -55,6 +72,7 @@ Ticket Manager::Preload(PreloadRequest request, std::shared_ptr<PreloadObserver>
 
 void Manager::StartWaiter(Ticket ticket, Waiter waiter, std::optional<base::TimePoint> deadline) {
   const std::string device_id = waiter.spec.device;
+  waiter.since = deps_.clock->Now();
   waiters_.emplace(ticket, std::move(waiter));
   if (stopping_) {
     EndWaiter(ticket, wire::MakeError(wire::Reason::kDraining, "modeld is stopping", {},
@@ -92,6 +110,7 @@ void Manager::Resume(Ticket ticket, const ResumeRequest& resume) {
   const bool held = residency != nullptr && residency->memory != nullptr &&
                     residency->record().generation == resume.generation;
   if (held) {
+    found->second.result = AcquireResult::kResumed;
     GrantTo(ticket, *residency);
     return;
   }
@@ -116,6 +135,7 @@ void Manager::OnResolved(Ticket ticket, absl::StatusOr<Opened> opened) {
   }
   waiter.content_key = (*opened)->Key();
   if (residency == nullptr) {
+    waiter.result = AcquireResult::kLoaded;
     Source source{.content_key = waiter.content_key,
                   .format = {},
                   .references = {waiter.spec.reference},
@@ -153,6 +173,7 @@ void Manager::Join(Ticket ticket, Waiter& waiter, Residency& residency) {
     GrantTo(ticket, residency);
     return;
   }
+  if (waiter.result == AcquireResult::kHit) waiter.result = AcquireResult::kJoined;
   waiter.residency_id = residency.id();
   residency.waiters.insert(ticket);
   const Progress progress = ProgressOf(residency);
@@ -170,6 +191,7 @@ void Manager::GrantTo(Ticket ticket, Residency& residency) {
     waiter.preload->OnDone(InfoOf(residency));
     return;
   }
+  TellAcquired(waiter, waiter.result);
 
   Lease& lease = leases_[ticket];
   lease.info.id = ticket;
@@ -211,9 +233,15 @@ void Manager::EndWaiter(Ticket ticket, const absl::Status& status) {
   if (node.empty()) return;
   Waiter& waiter = node.mapped();
   if (waiter.timer) deps_.timer->Cancel(*waiter.timer);
+  TellAcquired(waiter, IsRefusal(status) ? AcquireResult::kRefused : AcquireResult::kFailed);
   if (waiter.observer != nullptr) waiter.observer->OnEnded(status);
   if (waiter.preload != nullptr) waiter.preload->OnDone(status);
   LeaveResidency(waiter.residency_id, ticket);
+}
+
+void Manager::TellAcquired(const Waiter& waiter, AcquireResult result) {
+  if (waiter.observer == nullptr || !deps_.on_acquired) return;
+  deps_.on_acquired(result, deps_.clock->Now() - waiter.since);
 }
 
 void Manager::LeaveResidency(const std::string& residency_id, Ticket ticket) {
@@ -242,19 +270,22 @@ void Manager::OnDeadline(Ticket ticket) {
 
 // ---- leases ----
 
-void Manager::Release(Ticket ticket) {
-  strand_.Post([this, ticket] {
+void Manager::Release(Ticket ticket, bool holder_died) {
+  strand_.Post([this, ticket, holder_died] {
     auto node = waiters_.extract(ticket);
     if (node.empty()) {
-      EndLease(ticket);
+      EndLease(ticket, holder_died ? cause::kDied
+                       : stopping_ ? cause::kStopping
+                                   : cause::kReleased);
       return;
     }
+    TellAcquired(node.mapped(), AcquireResult::kCancelled);
     if (node.mapped().timer) deps_.timer->Cancel(*node.mapped().timer);
     LeaveResidency(node.mapped().residency_id, ticket);
   });
 }
 
-void Manager::EndLease(Ticket ticket) {
+void Manager::EndLease(Ticket ticket, std::string_view cause) {
   auto node = leases_.extract(ticket);
   if (node.empty()) return;
   const LeaseInfo& info = node.mapped().info;
@@ -267,6 +298,7 @@ void Manager::EndLease(Ticket ticket) {
   event.reference = info.reference;
   event.pid = info.holder.pid;
   event.scope = info.holder.scope;
+  event.cause = cause;
   Publish(EventType::kLeaseEnded, *residency, std::move(event));
   if (!residency->leases.empty()) return;
 
@@ -274,7 +306,7 @@ void Manager::EndLease(Ticket ticket) {
   residency->idle_since = deps_.clock->Now();
   // Nobody else could ever get a private copy.
   if (residency->record().private_copy && residency->state() == State::kReady) {
-    Free(*residency, "its only holder let go of the private copy");
+    Free(*residency, cause::kPrivate, "its only holder let go of the private copy");
   }
 }
 
@@ -375,7 +407,7 @@ void Manager::Evict(std::string selector, Reply<absl::StatusOr<EvictResult>> rep
     }
     evictions_[residency.id()].push_back(reply);
     if (residency.state() == State::kReady) {
-      Free(residency, "evicted by an operator");
+      Free(residency, cause::kOperator, "evicted by an operator");
     } else if (residency.state() != State::kDraining && !residency.cancelling) {
       CancelLoad(residency);
     }

@@ -105,6 +105,8 @@ struct ManagerDeps {
   base::Timer* timer = nullptr;
   // May a residency use tensors that lie in another one's segments?
   bool share_tensors = true;
+  // Told how each acquire was answered and how long that took, on the strand; may be empty.
+  std::function<void(AcquireResult, base::Duration)> on_acquired = {};
 };
 
 // Thread-safe: every call may come from any thread, never waits, and answers through a callback
@@ -137,7 +139,8 @@ class Manager : public BackendObserver {
   // kDeviceUnavailable, kDraining; kResidencyNotFound for a resume.
   Ticket Acquire(AcquireRequest request, std::shared_ptr<AcquireObserver> observer);
   // Ends a wait or a lease; idempotent. A load that nobody waits for any more is cancelled.
-  void Release(Ticket ticket);
+  // `holder_died`: its process ended, and with it the lease.
+  void Release(Ticket ticket, bool holder_died = false);
 
   Ticket Preload(PreloadRequest request, std::shared_ptr<PreloadObserver> observer);
   void CancelPreload(Ticket ticket) { Release(ticket); }
@@ -183,8 +186,10 @@ class Manager : public BackendObserver {
     bool no_wait = false;
     bool pin = false;
     std::optional<base::TimerId> timer;
-    std::string residency_id;  // empty while the reference is being resolved
-    std::string content_key;   // what the reference led to
+    base::TimePoint since;
+    AcquireResult result = AcquireResult::kHit;  // if it is granted
+    std::string residency_id;                    // empty while the reference is being resolved
+    std::string content_key;  // what the reference led to
   };
 
   struct Lease {
@@ -220,7 +225,8 @@ class Manager : public BackendObserver {
   void GrantTo(Ticket ticket, Residency& residency);
   void EndWaiter(Ticket ticket, const absl::Status& status);
   void LeaveResidency(const std::string& residency_id, Ticket ticket);
-  void EndLease(Ticket ticket);
+  void EndLease(Ticket ticket, std::string_view cause);
+  void TellAcquired(const Waiter& waiter, AcquireResult result);
   void OnDeadline(Ticket ticket);
   void FindThen(std::string selector, std::function<void(absl::StatusOr<Residency*>)> then);
   std::vector<std::string> Ids();
@@ -267,7 +273,7 @@ class Manager : public BackendObserver {
   void StartLoad(Device& device, Residency& residency);
   void Fail(Residency& residency, const absl::Status& status);
   void CancelLoad(Residency& residency);
-  void Free(Residency& residency, const std::string& why);
+  void Free(Residency& residency, std::string_view cause, const std::string& why);
   void Lose(Residency& residency, const absl::Status& why);
   void AnswerEvictions(const Residency& residency, uint64_t freed_bytes);
   void FailAdmissionsIfDown(const std::string& device_id);

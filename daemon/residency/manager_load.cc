@@ -186,7 +186,7 @@ void Manager::Admit(const std::string& device_id) {
     for (const Residency* one : idle.residencies) {
       candidates.push_back({one->id(), 0, false, one->idle_since});
     }
-    Free(*registry_.Get(*ChooseVictim(candidates)),
+    Free(*registry_.Get(*ChooseVictim(candidates)), cause::kRoom,
          absl::StrCat("made room for ", residency->record().reference()));
   }
 }
@@ -248,10 +248,11 @@ void Manager::CancelLoad(Residency& residency) {
 }
 
 // REQUIRES: residency is READY, no lease.
-void Manager::Free(Residency& residency, const std::string& why) {
+void Manager::Free(Residency& residency, std::string_view cause, const std::string& why) {
   Device& device = devices_.at(residency.record().device);
   residency.freeing_bytes = LeaveSegments(device, residency);
   Event event;
+  event.cause = cause;
   event.bytes = residency.freeing_bytes;
   event.message = why;
   Publish(EventType::kResidencyDraining, residency, std::move(event));
@@ -280,6 +281,14 @@ void Manager::Lose(Residency& residency, const absl::Status& why) {
   Publish(EventType::kResidencyLost, residency, std::move(event));
   for (const Ticket ticket : std::exchange(residency.leases, {})) {
     auto node = leases_.extract(ticket);
+    const LeaseInfo& info = node.mapped().info;
+    Event ended;
+    ended.lease_id = ticket;
+    ended.reference = info.reference;
+    ended.pid = info.holder.pid;
+    ended.scope = info.holder.scope;
+    ended.cause = cause::kLost;
+    Publish(EventType::kLeaseEnded, residency, std::move(ended));
     node.mapped().observer->OnLost(why);
     node.mapped().observer->OnEnded(why);
   }
@@ -428,7 +437,7 @@ void Manager::OnLoaded(const std::string& residency_id,
     event.message = absl::StrFormat("read %s in %.3f s", stats.read_mode, stats.read_nanos / 1e9);
     Publish(EventType::kResidencyReady, *residency, std::move(event));
     if (residency->cancelling) {  // it was too late to stop it
-      Free(*residency, "nobody waited for it any more");
+      Free(*residency, cause::kUnwanted, "nobody waited for it any more");
       return;
     }
     GrantToWaiters(*residency);
@@ -613,7 +622,7 @@ void Manager::OnInventory(const ResidencyRecord& record,
       strand_.Post([this, id] {
         Residency* const left = registry_.Get(id);
         if (left != nullptr && left->state() == State::kReady && left->leases.empty()) {
-          Free(*left, "the holder of the private copy did not come back");
+          Free(*left, cause::kPrivate, "the holder of the private copy did not come back");
         }
       });
     });

@@ -167,6 +167,29 @@ enum class EventType {
 // `LEASE_GRANTED`
 std::string_view EventTypeName(EventType type);
 
+// How an acquire was answered.
+enum class AcquireResult {
+  kHit,        // it was READY
+  kJoined,     // somebody else's load was under way
+  kLoaded,     // its own was the load
+  kResumed,    // it named the residency: a lease of before a reconnect, say
+  kRefused,    // no room, no time left, stopping, or not allowed
+  kFailed,     // for any other reason
+  kCancelled,  // whoever asked went away first
+};
+
+// Event::cause: of a residency that goes, and of a lease that ends.
+namespace cause {
+inline constexpr std::string_view kRoom = "room";          // another one needed it
+inline constexpr std::string_view kOperator = "operator";  // an operator said so
+inline constexpr std::string_view kPrivate = "private";    // of a private copy whose holder went
+inline constexpr std::string_view kUnwanted = "unwanted";  // nobody waited for it any more
+inline constexpr std::string_view kReleased = "released";  // its holder let go
+inline constexpr std::string_view kDied = "died";          // its holder's process ended
+inline constexpr std::string_view kLost = "lost";          // the memory went with its agent
+inline constexpr std::string_view kStopping = "stopping";  // modeld stops
+}  // namespace cause
+
 struct Event {
   uint64_t sequence = 0;
   base::WallTime time;
@@ -179,6 +202,7 @@ struct Event {
   std::string scope;
   uint64_t bytes = 0;
   std::string reason;
+  std::string cause;
   std::string message;
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "rpc/convert.h"
+#include "rpc/process_end.h"
 #include "wire/error.h"
 #include "wire/text.h"
 #include "wire/utf8.h"
@@ -12,6 +13,7 @@ namespace modeld::rpc {
 void AcquireReactor::Acquire(const std::shared_ptr<AcquireReactor>& reactor,
                              residency::AcquireRequest request) {
   reactor->calls_.Enter();
+  reactor->holder_ = request.holder.pid;
   // OnOver comes after the service's method has returned, so it finds the ticket.
   reactor->ticket_ = reactor->manager_.Acquire(std::move(request), reactor);
 }
@@ -19,7 +21,7 @@ void AcquireReactor::Acquire(const std::shared_ptr<AcquireReactor>& reactor,
 void AcquireReactor::OnOver() {
   const residency::Ticket ticket = ticket_;
   if (ticket == 0) return;
-  manager_.Release(ticket);
+  manager_.Release(ticket, IsEnding(holder_));
   calls_.Leave();
 }
 

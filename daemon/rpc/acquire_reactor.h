@@ -2,6 +2,8 @@
 
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <memory>
 #include <string>
@@ -41,6 +43,8 @@ class AcquireReactor final : public SlotStream<v1::AcquireUpdate, 5>,
 
   residency::Manager& manager_;
   OpenCalls& calls_;
+  // Verified: of the session. Set before the ticket.
+  pid_t holder_ = 0;
   // 0: nothing was asked of the manager.
   std::atomic<residency::Ticket> ticket_{0};
 };

@@ -56,6 +56,11 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
   SetLimits(builder);
   builder.SetOption(ReflectionOption(options.reflection));
   for (grpc::Service* service : services) builder.RegisterService(service);
+  if (options.on_call) {
+    std::vector<std::unique_ptr<grpc::experimental::ServerInterceptorFactoryInterface>> timers;
+    timers.push_back(MakeCallTimer(options.on_call, clock));
+    builder.experimental().SetInterceptorCreators(std::move(timers));
+  }
   server->acceptor_ = builder.experimental().AddExternalConnectionAcceptor(
       grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD,
       grpc::InsecureServerCredentials());

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/unix_listener.h"
+#include "rpc/call_timer.h"
 #include "rpc/connection_table.h"
 #include "rpc/log_throttle.h"
 #include "rpc/peer_listener.h"
@@ -23,6 +24,7 @@ struct GrpcServerOptions {
   PeerPolicy policy;
   size_t max_connections = 4096;
   bool reflection = false;
+  CallObserver on_call;  // may be empty
 };
 
 // Owns the socket, the server and their threads. A peer that the policy refuses is closed before
@@ -37,6 +39,9 @@ class GrpcServer {
   ~GrpcServer();
 
   void SetServing(bool serving);
+
+  // For those who connect from now on.
+  void SetPolicy(const PeerPolicy& policy) { listener_->SetPolicy(policy); }
 
   // Nobody new. Calls and connections go on. Idempotent.
   void StopAccepting();

@@ -39,14 +39,24 @@ absl::StatusOr<std::unique_ptr<PeerListener>> PeerListener::Start(base::UnixList
 PeerListener::PeerListener(base::UnixListener listener, PeerPolicy policy, const base::Clock& clock,
                            Handler admitted, Handler refused, wire::UniqueFd wake)
     : listener_(std::move(listener)),
-      policy_(std::move(policy)),
       admitted_(std::move(admitted)),
       refused_(std::move(refused)),
       wake_(std::move(wake)),
       refusal_log_(clock),
-      error_log_(clock) {}
+      error_log_(clock),
+      policy_(std::move(policy)) {}
 
 PeerListener::~PeerListener() { Stop(); }
+
+void PeerListener::SetPolicy(PeerPolicy policy) {
+  wire::MutexLock lock(mutex_);
+  policy_ = std::move(policy);
+}
+
+PeerPolicy PeerListener::policy() const {
+  wire::MutexLock lock(mutex_);
+  return policy_;
+}
 
 void PeerListener::Stop() {
   if (!thread_.joinable()) return;
@@ -99,9 +109,10 @@ void PeerListener::Serve(wire::UniqueFd connection) {
   if (flags < 0 || ::fcntl(connection.get(), F_SETFL, flags | O_NONBLOCK) != 0) return;
   const absl::StatusOr<wire::PeerCredentials> peer = wire::GetPeerCredentials(connection.get());
   if (!peer.ok()) return;
+  const PeerPolicy policy = this->policy();
   const std::vector<gid_t> groups =
-      policy_.allow_gids.empty() ? std::vector<gid_t>() : PeerGroups(connection.get());
-  if (policy_.Admits(*peer, groups)) {
+      policy.allow_gids.empty() ? std::vector<gid_t>() : PeerGroups(connection.get());
+  if (policy.Admits(*peer, groups)) {
     admitted_(std::move(connection), *peer);
     return;
   }

@@ -13,6 +13,7 @@
 #include "rpc/log_throttle.h"
 #include "rpc/peer_policy.h"
 #include "wire/framed_socket.h"
+#include "wire/mutex.h"
 #include "wire/unique_fd.h"
 
 namespace modeld::rpc {
@@ -37,6 +38,9 @@ class PeerListener {
   // Stop(), then gives the path up.
   ~PeerListener();
 
+  // For those who connect from now on. Thread-safe.
+  void SetPolicy(PeerPolicy policy);
+
   // Whoever connects from now on gets ECONNREFUSED; no handler runs after it returns. The path and
   // its lock stay until the listener dies, so that no second daemon moves in beside one that still
   // drains. Idempotent.
@@ -50,14 +54,16 @@ class PeerListener {
   // False: rest before asking again.
   bool AcceptSome();
   void Serve(wire::UniqueFd connection);
+  PeerPolicy policy() const;
 
   base::UnixListener listener_;
-  const PeerPolicy policy_;
   const Handler admitted_;
   const Handler refused_;
   const wire::UniqueFd wake_;  // eventfd: readable once Stop was called
   LogThrottle refusal_log_;
   LogThrottle error_log_;
+  mutable wire::Mutex mutex_;
+  PeerPolicy policy_ MODELD_GUARDED_BY(mutex_);
   std::thread thread_;
 };
 

@@ -85,17 +85,21 @@ absl::Status Server::Open(Sockets sockets, const ServerOptions& options) {
   if (!attach_listener.ok()) return attach_listener.status();
   attach_listener_ = *std::move(attach_listener);
 
-  auto public_server = GrpcServer::Start(
-      std::move(sockets.modeld),
-      {.policy = options.peers, .max_connections = options.max_connections, .reflection = false},
-      {&public_service_}, deps_.clock);
+  auto public_server = GrpcServer::Start(std::move(sockets.modeld),
+                                         {.policy = options.peers,
+                                          .max_connections = options.max_connections,
+                                          .reflection = false,
+                                          .on_call = options.on_call},
+                                         {&public_service_}, deps_.clock);
   if (!public_server.ok()) return public_server.status();
   public_server_ = *std::move(public_server);
 
-  auto admin_server =
-      GrpcServer::Start(std::move(sockets.admin),
-                        {.policy = {}, .max_connections = kMaxAdminConnections, .reflection = true},
-                        {&admin_service_, &admin_read_service_}, deps_.clock);
+  auto admin_server = GrpcServer::Start(std::move(sockets.admin),
+                                        {.policy = {},
+                                         .max_connections = kMaxAdminConnections,
+                                         .reflection = true,
+                                         .on_call = options.on_call},
+                                        {&admin_service_, &admin_read_service_}, deps_.clock);
   if (!admin_server.ok()) return admin_server.status();
   admin_server_ = *std::move(admin_server);
   return absl::OkStatus();
@@ -106,6 +110,11 @@ Server::~Server() { Shutdown(base::Duration::zero()); }
 void Server::SetServing(bool serving) {
   public_server_->SetServing(serving);
   admin_server_->SetServing(serving);
+}
+
+void Server::SetPeers(const PeerPolicy& peers) {
+  public_server_->SetPolicy(peers);
+  attach_listener_->SetPolicy(peers);
 }
 
 void Server::Shutdown(base::Duration grace) {

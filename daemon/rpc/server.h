@@ -35,6 +35,7 @@ struct ServerOptions {
   std::vector<std::string> roots;  // for GetServerInfo
   size_t max_sessions = 4096;      // attach connections
   size_t max_connections = 4096;   // on modeld.sock
+  CallObserver on_call = {};       // told of every unary call; may be empty
 };
 
 struct ServerDeps {
@@ -61,6 +62,9 @@ class Server {
 
   // What grpc.health.v1 says on both sockets.
   void SetServing(bool serving);
+
+  // Who may connect to modeld.sock and attach.sock from now on; connections that are open stay.
+  void SetPeers(const PeerPolicy& peers);
 
   // Call Manager::BeginShutdown first: it tells the holders. Health says NOT_SERVING, nobody new
   // gets in, calls that are open go on until their clients end them, at most for `grace`; then they

@@ -41,7 +41,7 @@ _modelctl() {
     cword=$COMP_CWORD
   fi
 
-  local verbs='ps ls list get load evict pin unpin leases devices events inspect verify export health version'
+  local verbs='ps ls list get load evict pin unpin leases devices events inspect verify export health doctor version'
   local flags='-H --endpoint -o --output --timeout -h --help'
   local verb='' i at=0
   for ((i = 1; i < cword; i++)); do

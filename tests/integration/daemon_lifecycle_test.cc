@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <thread>
 
 #include "support/checkpoint_writer.h"
@@ -123,6 +125,22 @@ TEST(Daemon, LogsWhatHappens) {
                             "msg=\"load started\"", "msg=\"residency ready\"",
                             "reference=m.safetensors", "msg=\"stopping\"", "msg=\"stopped\""}) {
     EXPECT_THAT(log, HasSubstr(words));
+  }
+}
+
+TEST(Daemon, GivesEachLineAPriorityWhereTheJournalReadsThem) {
+  DaemonFixture daemon({.wrapper = {"/usr/bin/env", "bash", "-c",
+                                    "export JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2); "
+                                    "exec \"$0\" \"$@\""}});
+  ASSERT_TRUE(daemon.running());
+  EXPECT_FALSE(RpcClient(daemon.socket("admin.sock")).Preload("none").ok());
+  daemon.Stop();
+  const std::string log = daemon.log();
+  EXPECT_THAT(log, HasSubstr("<6>program=modeld-agent-host msg=\"ready\""));
+  EXPECT_THAT(log, HasSubstr("<6>msg=\"ready\""));
+  std::istringstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    EXPECT_THAT(line, ::testing::MatchesRegex("<[3-7]>.*"));
   }
 }
 
@@ -261,6 +279,56 @@ TEST(Daemon, KeepsTellingTheWatchdog) {
   daemon.Signal(SIGTERM);
   EXPECT_TRUE(daemon.WaitForNotification("STOPPING=1"));
   EXPECT_TRUE(daemon.Wait()->ok());
+}
+
+TEST(Daemon, ReloadsItsConfigurationOnAHangup) {
+  DaemonFixture daemon({.config = "log_level = \"info\"\n"});
+  ASSERT_TRUE(daemon.running());
+  const std::string file = daemon.directory() + "/c.toml";
+  const auto reload = [&](const std::string& text) {
+    std::ofstream(file) << text;
+    daemon.Signal(SIGHUP);
+    EXPECT_TRUE(daemon.WaitForNotification("RELOADING=1"));
+    EXPECT_TRUE(daemon.WaitForNotification("READY=1"));
+  };
+  const auto logs = [&](const std::string& words) {
+    return Eventually([&] { return daemon.log().find(words) != std::string::npos; });
+  };
+  reload("log_level = \"debug\"\ngpus = \"none\"\n");
+  EXPECT_TRUE(logs("msg=\"reloaded\" config=" + file + " changed=log_level"));
+  EXPECT_TRUE(logs("msg=\"these settings changed and wait for a restart\" settings=gpus"));
+  reload("log_level = \"loud\"\n");
+  EXPECT_TRUE(logs(file + ":1:13: log_level:"));
+  // It serves on, with what it had.
+  WriteCheckpoint(daemon.root() + "/m.safetensors", SmallSpec());
+  auto holder = LeaseHolder::Connect(daemon.runtime_dir());
+  ASSERT_TRUE(holder.ok()) << holder.status();
+  ASSERT_TRUE((*holder)->Acquire("m.safetensors").ok());
+  EXPECT_TRUE(logs("level=debug msg=\"lease granted\""));
+}
+
+TEST(Daemon, HandsOverAtOnceAndLeavesEverythingToTheNextOne) {
+  DaemonFixture daemon({.config = "stop_timeout = \"1h\"\n"});
+  ASSERT_TRUE(daemon.running());
+  WriteCheckpoint(daemon.root() + "/m.safetensors", SmallSpec());
+  const auto loaded = RpcClient(daemon.socket("admin.sock")).Preload("m.safetensors");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  auto holder = LeaseHolder::Connect(daemon.runtime_dir());
+  ASSERT_TRUE(holder.ok()) << holder.status();
+  ASSERT_TRUE((*holder)->Acquire("m.safetensors").ok());
+  const pid_t agent = daemon.agent_pid();
+  const auto exit = daemon.Kill(SIGUSR2);
+  ASSERT_TRUE(exit.has_value());
+  EXPECT_TRUE(exit->ok()) << exit->Text();
+  EXPECT_THAT(daemon.log(), HasSubstr("msg=\"handing over to the next modeld\""));
+
+  daemon.Start();
+  ASSERT_TRUE(daemon.running());
+  EXPECT_EQ(daemon.agent_pid(), agent);
+  const auto list = RpcClient(daemon.socket()).List();
+  ASSERT_TRUE(list.ok()) << list.status();
+  ASSERT_EQ(list->size(), 1u);
+  EXPECT_EQ(list->front().id(), loaded->id());
 }
 
 TEST(Daemon, GivesItsSocketsToTheGroupThatIsNamed) {

@@ -69,6 +69,7 @@ void Declare(CLI::App& app, CommandLine& line) {
   AddDigest(app, line.verb);
   AddExport(app, line.verb);
   AddHealth(app, line.verb);
+  AddDoctor(app, line.verb);
   AddVersion(app, line.verb);
 }
 

@@ -49,6 +49,7 @@ class Printer {
   virtual std::string Digested(const DigestReport& report) const = 0;
   virtual std::string Exported(const ExportReport& report) const = 0;
   virtual std::string Health(const grpc::health::v1::HealthCheckResponse& reply) const = 0;
+  virtual std::string Doctor(const DoctorReport& report) const = 0;
   virtual std::string Version(const VersionReport& report) const = 0;
 };
 

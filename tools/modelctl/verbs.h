@@ -29,6 +29,7 @@ void AddInspect(CLI::App& app, Verb& chosen);
 void AddVerify(CLI::App& app, Verb& chosen);
 void AddDigest(CLI::App& app, Verb& chosen);
 void AddExport(CLI::App& app, Verb& chosen);
+void AddDoctor(CLI::App& app, Verb& chosen);
 void AddHealth(CLI::App& app, Verb& chosen);
 void AddVersion(CLI::App& app, Verb& chosen);
 

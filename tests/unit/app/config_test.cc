@@ -100,10 +100,12 @@ TEST_F(ConfigTest, NamesSettingAndPlaceOfWhatIsWrong) {
   const auto in_file = [&](const std::string& text) {
     return Refusal({}, dir_.Write("m.toml", text));
   };
-  EXPECT_THAT(in_file("host_capacity = \"lots\""), HasSubstr("m.toml:1: host_capacity: `lots`"));
-  EXPECT_THAT(in_file("\nroots = \"/a\""), HasSubstr("m.toml:2: roots: must be a list"));
+  EXPECT_THAT(in_file("host_capacity = \"lots\""), HasSubstr("m.toml:1:17: host_capacity: `lots`"));
+  EXPECT_THAT(in_file("\nroots = \"/a\""), HasSubstr("m.toml:2:9: roots: must be a list"));
   EXPECT_THAT(in_file("state_dir = [\"/a\"]"), HasSubstr("is a list"));
   EXPECT_THAT(in_file("roots = [1]"), HasSubstr("must be text"));
+  // Of a list, the item.
+  EXPECT_THAT(in_file("roots = [\n  \"/a\",\n  \"b\"]"), HasSubstr("m.toml:3:3: roots: \"b\""));
   EXPECT_THAT(in_file("log_level = \"loud\""), HasSubstr("debug, info, warn, error"));
   EXPECT_THAT(in_file("allow_uids = [\"alice\"]"), HasSubstr("`id`"));
   EXPECT_THAT(in_file("allow_uids = [-1]"), HasSubstr("allow_uids"));
@@ -112,6 +114,39 @@ TEST_F(ConfigTest, NamesSettingAndPlaceOfWhatIsWrong) {
   EXPECT_THAT(in_file("stop_timeout = \"5\""), HasSubstr("duration"));
   around_.environment["MODELD_LOG_LEVEL"] = "loud";
   EXPECT_THAT(Refusal(), HasSubstr("MODELD_LOG_LEVEL: log_level:"));
+}
+
+TEST_F(ConfigTest, ListensForMetricsOnThisMachineUnlessToldOtherwise) {
+  const auto address = [&](const std::string& value) {
+    return Load({}, dir_.Write("m.toml", "metrics_listen = " + value)).config.metrics_listen;
+  };
+  EXPECT_EQ(Load().config.metrics_listen, "");
+  EXPECT_EQ(address("\"9464\""), "127.0.0.1:9464");
+  EXPECT_EQ(address("9464"), "127.0.0.1:9464");
+  EXPECT_EQ(address("\"0.0.0.0:80\""), "0.0.0.0:80");
+  EXPECT_EQ(address("\"[::1]:0\""), "[::1]:0");
+  EXPECT_EQ(address("\"\""), "");
+  for (const char* wrong : {"localhost:9464", "65536", "127.0.0.1", ":9464", "[::1]", "::1:80"}) {
+    EXPECT_THAT(
+        Refusal({}, dir_.Write("m.toml", "metrics_listen = \"" + std::string(wrong) + "\"")),
+        HasSubstr("metrics_listen: \"" + std::string(wrong) + "\" is no port"));
+  }
+}
+
+TEST_F(ConfigTest, AReloadTakesOverWhatIsMarkedAndNamesTheRest) {
+  Config running = Load().config;
+  const Config wanted =
+      Load({}, dir_.Write("m.toml",
+                          "log_level = \"debug\"\nallow_uids = [7]\nhost_capacity = \"1GiB\"\n"
+                          "roots = [\"/a\"]\n"))
+          .config;
+  const Reloaded reloaded = TakeReloadable(wanted, running);
+  EXPECT_THAT(reloaded.taken, ElementsAre("allow_uids", "log_level"));
+  EXPECT_THAT(reloaded.waiting, ElementsAre("roots", "host_capacity"));
+  EXPECT_EQ(running.log_level, LogLevel::kDebug);
+  EXPECT_THAT(running.allow_uids, ElementsAre(7));
+  EXPECT_EQ(running.host_capacity.percent, 75);
+  EXPECT_THAT(TakeReloadable(wanted, running).taken, IsEmpty());
 }
 
 TEST_F(ConfigTest, TakesNumbersWhereTheyMakeSense) {

@@ -46,6 +46,8 @@ class SystemdTest : public ::testing::Test {
 TEST_F(SystemdTest, IsToldWhatHappens) {
   NotifyReady("serving");
   EXPECT_EQ(Received(), "READY=1\nSTATUS=serving");
+  NotifyReloading("reading");
+  EXPECT_EQ(Received(), "RELOADING=1\nSTATUS=reading");
   NotifyStopping("waiting");
   EXPECT_EQ(Received(), "STOPPING=1\nSTATUS=waiting");
   NotifyWatchdog();

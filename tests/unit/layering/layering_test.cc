@@ -57,9 +57,10 @@ const std::map<std::string, std::set<std::string>> kDaemonGraph = {
     {"memory", {"base", "plan"}},
     {"agent", {"base", "plan", "memory"}},
     {"residency", {"base", "plan"}},
+    {"metrics", {"base", "plan", "residency"}},
     {"supervisor", {"base", "plan", "residency"}},
     {"rpc", {"base", "plan", "residency", "supervisor"}},
-    {"app", {"base", "plan", "reference", "residency", "supervisor", "rpc"}},
+    {"app", {"base", "plan", "reference", "residency", "metrics", "supervisor", "rpc"}},
 };
 
 TEST(Layering, DaemonFoldersIncludeOnlyWhatTheGraphAllows) {

@@ -103,6 +103,15 @@ TEST_F(PeerListenerTest, AdmitsAListedUserAndASupplementaryGroup) {
   EXPECT_EQ(TalkAs(kStranger + 1, kStranger, path_), 'x');
 }
 
+TEST_F(PeerListenerTest, AsksThePolicyThatIsInForceWhenSomebodyConnects) {
+  if (::geteuid() != 0) GTEST_SKIP() << "takes root, to become somebody else";
+  Start({.allow_uids = {kStranger}, .allow_gids = {}});
+  EXPECT_EQ(TalkAs(kStranger, kStranger, path_), 'w');
+  listener_->SetPolicy({.allow_uids = {kStranger + 1}, .allow_gids = {}});
+  EXPECT_EQ(TalkAs(kStranger, kStranger, path_), 'x');
+  EXPECT_EQ(TalkAs(kStranger + 1, kStranger, path_), 'w');
+}
+
 TEST_F(PeerListenerTest, RefusesWhoComesAfterStopButKeepsThePath) {
   Start({});
   listener_->Stop();

@@ -47,6 +47,7 @@ std::string JsonPrinter::Unpinned(const v1::UnpinResponse& reply) const { return
 std::string JsonPrinter::Verified(const VerifyReport& report) const { return Document(report); }
 std::string JsonPrinter::Digested(const DigestReport& report) const { return Document(report); }
 std::string JsonPrinter::Exported(const ExportReport& report) const { return Document(report); }
+std::string JsonPrinter::Doctor(const DoctorReport& report) const { return Document(report); }
 std::string JsonPrinter::Version(const VersionReport& report) const { return Document(report); }
 
 std::string JsonPrinter::Checkpoint(const v1::InspectCheckpointResponse& reply,

@@ -37,6 +37,7 @@ class JsonPrinter : public Printer {
   std::string Digested(const DigestReport& report) const override;
   std::string Exported(const ExportReport& report) const override;
   std::string Health(const grpc::health::v1::HealthCheckResponse& reply) const override;
+  std::string Doctor(const DoctorReport& report) const override;
   std::string Version(const VersionReport& report) const override;
 
  private:

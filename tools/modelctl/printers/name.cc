@@ -72,6 +72,15 @@ std::string NamePrinter::Health(const grpc::health::v1::HealthCheckResponse& rep
   return Line(grpc::health::v1::HealthCheckResponse::ServingStatus_Name(reply.status()));
 }
 
+// What has a problem.
+std::string NamePrinter::Doctor(const DoctorReport& report) const {
+  std::string out;
+  for (const Finding& finding : report.findings()) {
+    if (finding.level() == Finding::PROBLEM) out += Line(finding.check());
+  }
+  return out;
+}
+
 std::string NamePrinter::Residency(const v1::GetResidencyResponse& reply) const {
   return Line(reply.residency().id());
 }

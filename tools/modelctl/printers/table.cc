@@ -443,6 +443,32 @@ std::string TablePrinter::Exported(const ExportReport& report) const {
                       Bytes(report.file_bytes()), "\n");
 }
 
+std::string TablePrinter::Doctor(const DoctorReport& report) const {
+  size_t width = 0;
+  for (const Finding& finding : report.findings()) {
+    width = std::max(width, DisplayWidth(Printable(finding.check())));
+  }
+  // As wide as `WARNING` and `PROBLEM`.
+  constexpr size_t kLevelWidth = 7;
+  std::string out;
+  for (const Finding& finding : report.findings()) {
+    const std::string level = Finding::Level_Name(finding.level());
+    const Style style = finding.level() == Finding::OK        ? Style::kGood
+                        : finding.level() == Finding::WARNING ? Style::kBusy
+                                                              : Style::kBad;
+    const std::string check = Printable(finding.check());
+    absl::StrAppend(&out, Styled(level, style, options_.colour),
+                    std::string(kLevelWidth - level.size() + 2, ' '), check,
+                    std::string(width - DisplayWidth(check) + 2, ' '), Printable(finding.found()),
+                    "\n");
+    if (finding.mend().empty()) continue;
+    absl::StrAppend(&out, std::string(kLevelWidth + 2 + width + 2, ' '),
+                    Styled("mend: ", Style::kBold, options_.colour), Printable(finding.mend()),
+                    "\n");
+  }
+  return out;
+}
+
 std::string TablePrinter::Health(const grpc::health::v1::HealthCheckResponse& reply) const {
   const bool serving = reply.status() == grpc::health::v1::HealthCheckResponse::SERVING;
   return Styled(grpc::health::v1::HealthCheckResponse::ServingStatus_Name(reply.status()),

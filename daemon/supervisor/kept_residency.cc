@@ -1,0 +1,184 @@
+#include "supervisor/kept_residency.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "wire/memfd.h"
+
+namespace modeld::supervisor {
+namespace {
+
+constexpr char kPrefix[] = "residency-";
+constexpr char kRecord[] = "record";
+constexpr char kDigest[] = "digest-";
+constexpr uint64_t kMostRecordBytes = 16 << 20;
+// Longer than any residency has descriptors: 8 GiB each.
+constexpr size_t kMostDescriptors = 4096;
+
+std::string NameOf(const std::string& id, const std::string& part) {
+  return absl::StrCat(kPrefix, id, "-", part);
+}
+
+// What was found of one residency.
+struct Parts {
+  wire::UniqueFd record;
+  std::map<size_t, wire::UniqueFd> descriptors;
+  std::string weights_digest;  // 32 bytes, where its table was found
+  wire::UniqueFd digest;
+  std::vector<std::string> names;
+};
+
+// `residency-<id>-<part>`; false for another name.
+bool Split(absl::string_view name, std::string* id, std::string* part) {
+  if (!absl::ConsumePrefix(&name, kPrefix)) return false;
+  const size_t dash = name.find('-');
+  if (dash == absl::string_view::npos || dash == 0) return false;
+  *id = std::string(name.substr(0, dash));
+  *part = std::string(name.substr(dash + 1));
+  return true;
+}
+
+// False: of no known kind, or there twice.
+bool Add(const std::string& part, wire::UniqueFd fd, Parts& parts) {
+  if (part == kRecord) {
+    if (parts.record.valid()) return false;
+    parts.record = std::move(fd);
+    return true;
+  }
+  absl::string_view digest = part;
+  if (absl::ConsumePrefix(&digest, kDigest)) {
+    if (parts.digest.valid() || digest.size() != 2 * wire::kDigestBytes ||
+        !std::all_of(digest.begin(), digest.end(), absl::ascii_isxdigit)) {
+      return false;
+    }
+    parts.weights_digest = absl::HexStringToBytes(digest);
+    parts.digest = std::move(fd);
+    return true;
+  }
+  size_t index = 0;
+  if (!absl::SimpleAtoi(part, &index) || index >= kMostDescriptors) return false;
+  return parts.descriptors.emplace(index, std::move(fd)).second;
+}
+
+absl::StatusOr<v1::InventoryItem> ReadRecord(const wire::UniqueFd& fd) {
+  if (!fd.valid()) return absl::DataLossError("its record is missing");
+  struct stat status;
+  if (::fstat(fd.get(), &status) != 0 || status.st_size <= 0 ||
+      static_cast<uint64_t>(status.st_size) > kMostRecordBytes) {
+    return absl::DataLossError("its record has an impossible size");
+  }
+  const auto size_bytes = static_cast<uint64_t>(status.st_size);
+  if (absl::Status sealed = wire::CheckSealed(fd.get(), size_bytes); !sealed.ok()) return sealed;
+  auto mapping = wire::MapReadOnly(fd.get(), size_bytes);
+  if (!mapping.ok()) return mapping.status();
+  v1::InventoryItem item;
+  if (!item.ParseFromArray(mapping->data(), static_cast<int>(mapping->size_bytes()))) {
+    return absl::DataLossError("its record cannot be read");
+  }
+  return item;
+}
+
+absl::StatusOr<InventoryEntry> Put(const std::string& id, Parts parts) {
+  auto item = ReadRecord(parts.record);
+  if (!item.ok()) return item.status();
+  if (item->residency_id() != id) return absl::DataLossError("its record is another one's");
+  std::vector<wire::UniqueFd> fds;
+  for (auto& [index, fd] : parts.descriptors) {
+    if (index != fds.size()) return absl::DataLossError("descriptors of it are missing");
+    fds.push_back(std::move(fd));
+  }
+  item->clear_weights_digest();
+  if (parts.digest.valid()) {
+    item->set_weights_digest(parts.weights_digest);
+    fds.push_back(std::move(parts.digest));
+  }
+  return ReadInventoryItem(*item, std::move(fds));
+}
+
+}  // namespace
+
+absl::StatusOr<KeptItems> ItemsOf(const residency::ResidencyRecord& record,
+                                  const residency::ResidentMemory& memory) {
+  v1::InventoryItem item;
+  item.set_residency_id(record.id);
+  item.set_record(EncodeRecord(record));
+  item.set_table_size_bytes(memory.table->size_bytes());
+  KeptItems kept;
+  size_t next = 0;
+  const auto add = [&](int fd) {
+    kept.items.push_back({NameOf(record.id, absl::StrCat(next++)), fd});
+  };
+  add(memory.table->fd());
+  for (const residency::LoadedSegment& segment : memory.segments) {
+    wire::ToProto(segment.info, *item.add_segments());
+    for (const wire::UniqueFd& fd : segment.fds) add(fd.get());
+  }
+  auto record_fd = wire::MakeSealedMemfd("modeld-record", item.SerializeAsString());
+  if (!record_fd.ok()) return record_fd.status();
+  kept.record_fd = *std::move(record_fd);
+  // Last: what has a record is whole.
+  kept.items.push_back({NameOf(record.id, kRecord), kept.record_fd.get()});
+  return kept;
+}
+
+DescriptorStore::Item DigestItem(const std::string& residency_id,
+                                 const residency::ResidentDigests& digests) {
+  const absl::string_view bytes(reinterpret_cast<const char*>(digests.weights.data()),
+                                digests.weights.size());
+  return {NameOf(residency_id, absl::StrCat(kDigest, absl::BytesToHexString(bytes))),
+          digests.table_fd.get()};
+}
+
+bool IsKeepable(const residency::ResidentMemory& memory) {
+  return std::none_of(memory.segments.begin(), memory.segments.end(), [](const auto& segment) {
+    return segment.info.kind == wire::SegmentKind::kCudaIpc;
+  });
+}
+
+Found Assemble(std::vector<NamedFd> descriptors) {
+  Found found;
+  std::map<std::string, Parts> residencies;
+  std::map<std::string, std::string> broken;  // id -> why
+  for (NamedFd& descriptor : descriptors) {
+    std::string id;
+    std::string part;
+    if (!Split(descriptor.name, &id, &part)) {
+      found.unusable_names.push_back(descriptor.name);
+      found.unusable_because.push_back(
+          absl::StrCat("descriptor ", descriptor.name, " is none of modeld's"));
+      continue;
+    }
+    Parts& parts = residencies[id];
+    parts.names.push_back(descriptor.name);
+    if (!Add(part, std::move(descriptor.fd), parts)) {
+      broken[id] = absl::StrCat("a descriptor ", descriptor.name, " too many");
+    }
+  }
+  for (auto& [id, parts] : residencies) {
+    std::vector<std::string> names = std::move(parts.names);
+    const auto is_broken = broken.find(id);
+    absl::StatusOr<InventoryEntry> entry = is_broken != broken.end()
+                                               ? absl::DataLossError(is_broken->second)
+                                               : Put(id, std::move(parts));
+    if (entry.ok()) {
+      found.residencies.push_back({*std::move(entry), std::move(names)});
+      continue;
+    }
+    found.unusable_names.insert(found.unusable_names.end(), names.begin(), names.end());
+    found.unusable_because.push_back(
+        absl::StrCat("residency ", id, ": ", std::string(entry.status().message())));
+  }
+  return found;
+}
+
+}  // namespace modeld::supervisor

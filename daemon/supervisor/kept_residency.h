@@ -1,0 +1,50 @@
+// A residency as named descriptors, and back.
+
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "residency/device_backend.h"
+#include "supervisor/agent_messages.h"
+#include "supervisor/descriptor_store.h"
+
+namespace modeld::supervisor {
+
+// Names: `residency-<id>-record` is a sealed memfd with a modeld.v1.InventoryItem; the descriptors
+// that belong to one follow as `residency-<id>-<n>`; `residency-<id>-digest-<hex>` is the table of
+// digests, once they are known, with the weights digest in its name.
+
+// Everything but the digests. `memory` has to live as long as the items are used; the record's own
+// descriptor is `record_fd`. What MakeSealedMemfd says.
+struct KeptItems {
+  std::vector<DescriptorStore::Item> items;
+  wire::UniqueFd record_fd;
+};
+absl::StatusOr<KeptItems> ItemsOf(const residency::ResidencyRecord& record,
+                                  const residency::ResidentMemory& memory);
+DescriptorStore::Item DigestItem(const std::string& residency_id,
+                                 const residency::ResidentDigests& digests);
+
+// Can it be kept? A CUDA IPC handle is no descriptor, and dies with its agent.
+bool IsKeepable(const residency::ResidentMemory& memory);
+
+struct FoundResidency {
+  InventoryEntry entry;
+  std::vector<std::string> names;  // of its descriptors
+};
+
+struct Found {
+  std::vector<FoundResidency> residencies;
+  // Names that belong to no whole, valid residency, and why, one text for each residency.
+  std::vector<std::string> unusable_names;
+  std::vector<std::string> unusable_because;
+};
+
+// Puts together what an earlier modeld took apart. Seals and sizes are checked as those of an
+// agent's inventory are.
+Found Assemble(std::vector<NamedFd> descriptors);
+
+}  // namespace modeld::supervisor
