@@ -17,6 +17,8 @@
 
 namespace modeld::checkpoint {
 
+class ShardIndex;
+
 // modeld's own limits. They bound what a hostile checkpoint costs to read.
 inline constexpr size_t kMaxTensors = 1'000'000;
 inline constexpr size_t kMaxDimensions = 8'000'000;  // of all shapes of a checkpoint together
@@ -31,6 +33,9 @@ class Collector {
  public:
   // `config` outlives the collector.
   explicit Collector(const plan::LoadConfig& config) : config_(config) {}
+
+  // Tells `index`, which outlives the collector, of every tensor that is seen.
+  void TellIndex(ShardIndex* index) { index_ = index; }
 
   // In the order in which regions are numbered.
   void AddRegion(uint64_t size_bytes) { builder_.AddRegion(size_bytes); }
@@ -66,6 +71,7 @@ class Collector {
   void RememberPrefix(std::string_view name);
 
   const plan::LoadConfig& config_;
+  ShardIndex* index_ = nullptr;
   wire::TableBuilder builder_;
   wire::ReferenceTableBuilder reference_table_;
   size_t seen_ = 0;
