@@ -12,6 +12,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "plan/load_config.h"
+#include "plan/open_checkpoint.h"
 #include "wire/reference_table.h"
 #include "wire/tensor_table.h"
 
@@ -24,9 +25,8 @@ inline constexpr size_t kMaxTensors = 1'000'000;
 inline constexpr size_t kMaxDimensions = 8'000'000;  // of all shapes of a checkpoint together
 inline constexpr size_t kMaxMetadata = 100'000;
 inline constexpr size_t kMaxRank = 64;  // as in tensor tables
-// Small files, extracted or beside the weights: each, and all together.
-inline constexpr uint64_t kMaxSmallFileBytes = 64 << 20;
-inline constexpr uint64_t kMaxSmallFilesBytes = 128 << 20;
+using plan::kMaxSmallFileBytes;
+using plan::kMaxSmallFilesBytes;
 
 // Externally synchronised. Copies what it is given.
 class Collector {

@@ -76,7 +76,8 @@ absl::Status NothingLeft(const InputFile& file, const Collector& found,
 
 absl::StatusOr<ParsedCheckpoint> ParseCheckpoint(std::span<const InputFile> weights,
                                                  std::span<const InputFile> companions,
-                                                 const plan::LoadConfig& config) {
+                                                 const plan::LoadConfig& config,
+                                                 std::span<const std::string> components) {
   ParsedCheckpoint parsed;
   Collector found(config);
   for (const InputFile& file : weights) found.AddRegion(file.size_bytes);
@@ -84,6 +85,7 @@ absl::StatusOr<ParsedCheckpoint> ParseCheckpoint(std::span<const InputFile> weig
   for (const InputFile& file : companions) {
     if (auto status = AddCompanion(file, found); !status.ok()) return status;
   }
+  if (!components.empty()) found.AddMetadata("components", absl::StrJoin(components, ","));
   parsed.format = "files";
   if (!weights.empty()) {
     const auto format = FindFormat(weights.front());
