@@ -14,8 +14,8 @@ namespace modeld::checkpoint {
 // modeld's own limit on what lies before the tensors: vocabularies take some 10 MB of it.
 inline constexpr uint64_t kMaxGgufHeaderBytes = 100'000'000;
 
-// The small file that holds what lies before the tensors, byte for byte: readers of GGUF take it
-// for a file of metadata and tensor descriptions. Left out where it is too large for a small file.
+// The small file that holds what lies before the tensors, byte for byte: readers that look at
+// no tensor take it for the file. Left out where it is too large for a small file.
 inline constexpr char kGgufHeaderFile[] = "header.gguf";
 
 class GgufFormat final : public Format {

@@ -15,8 +15,6 @@
 namespace modeld::reference {
 namespace {
 
-using wire::Reason;
-
 constexpr size_t kMostEntries = 65'536;
 constexpr size_t kMostComponents = 64;
 

@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/processes.h"
+#include "support/temp_dir.h"
 #include "unit/modelctl/fake_daemon.h"
 #include "unit/modelctl/run_modelctl.h"
 #include "wire/error.h"
