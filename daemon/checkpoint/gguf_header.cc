@@ -20,7 +20,7 @@
 namespace modeld::checkpoint {
 namespace {
 
-constexpr char kUnusual[] =
+constexpr char kUnusualGguf[] =
     "no writer of GGUF is known to make this: check where the file comes from";
 
 constexpr size_t kPieceBytes = 1 << 20;
@@ -31,7 +31,7 @@ constexpr int kMaxArrayDepth = 8;
 constexpr uint64_t kMaxArrayElementsTold = 64;
 
 // The types of metadata values, by number.
-enum Type : uint32_t { kBool = 7, kString = 8, kArray = 9 };
+enum GgufType : uint32_t { kBool = 7, kString = 8, kArray = 9 };
 
 struct ValueType {
   const char* name;
@@ -156,14 +156,14 @@ absl::Status GgufHeader::ReadStart(uint64_t* tensor_count, uint64_t* pair_count,
   if (auto status = Integer(tensor_count, "the number of tensors"); !status.ok()) return status;
   if (*tensor_count > limits.tensors) {
     return MalformedAt(8, absl::StrCat(*tensor_count, " tensors, more than ", kMaxTensors),
-                       kUnusual);
+                       kUnusualGguf);
   }
   if (auto status = Integer(pair_count, "the number of metadata pairs"); !status.ok()) {
     return status;
   }
   if (*pair_count > kMaxMetadata) {
     return MalformedAt(16, absl::StrCat(*pair_count, " metadata pairs, more than ", kMaxMetadata),
-                       kUnusual);
+                       kUnusualGguf);
   }
   return absl::OkStatus();
 }
@@ -249,7 +249,7 @@ absl::Status GgufHeader::ReadArray(int depth, std::string* out) {
   if (depth == kMaxArrayDepth) {
     return MalformedAt(position,
                        absl::StrCat("arrays nested more than ", kMaxArrayDepth, " levels deep"),
-                       kUnusual);
+                       kUnusualGguf);
   }
   uint32_t type = 0;
   uint64_t count = 0;
@@ -321,7 +321,7 @@ absl::Status GgufHeader::ReadShape(const Limits& limits, Tensor* tensor) {
   if (rank > limits.dimensions - std::min(limits.dimensions, dims_.size())) {
     return MalformedAt(
         position, absl::StrCat("more than ", kMaxDimensions, " dimensions in all shapes together"),
-        kUnusual);
+        kUnusualGguf);
   }
   tensor->dims_at = static_cast<uint32_t>(dims_.size());
   tensor->rank = static_cast<uint16_t>(rank);
@@ -430,7 +430,7 @@ absl::Status GgufHeader::Need(uint64_t count, const char* what) {
     return MalformedAt(at_,
                        absl::StrCat("with ", what, " of ", count, " bytes what lies before the ",
                                     "tensors takes more than ", kMaxGgufHeaderBytes, " bytes"),
-                       kUnusual);
+                       kUnusualGguf);
   }
   const uint64_t have = bytes_.size();
   const uint64_t wanted = std::min({std::max(end, have + std::max<uint64_t>(have, kPieceBytes)),

@@ -47,7 +47,7 @@ constexpr std::string_view kTrainersFiles[] = {"optimizer", "scheduler", "scaler
 constexpr std::string_view kIndexEnding = ".index.json";
 
 // `model-00002-of-00003.fp16.safetensors`
-struct Name {
+struct ShardName {
   std::string stem;  // `model.fp16`
   std::string ending;
   int number = 0;  // 2 of
@@ -64,8 +64,8 @@ std::optional<int> FiveDigits(std::string_view text) {
   return value;
 }
 
-Name Parse(std::string_view name, std::string_view ending) {
-  Name parsed;
+ShardName ParseName(std::string_view name, std::string_view ending) {
+  ShardName parsed;
   parsed.ending = ending;
   const std::string_view stem = name.substr(0, name.size() - ending.size());
   parsed.stem = stem;
@@ -108,7 +108,7 @@ std::vector<Candidate> Candidates(std::span<const std::string> names, const Endi
     for (const std::string_view ending : endings) {
       if (!name.ends_with(ending) || name.size() == ending.size()) continue;
       if (endings != Kinds().front() && IsTrainersFile(name)) continue;
-      Name parsed = Parse(name, ending);
+      ShardName parsed = ParseName(name, ending);
       Candidate& candidate = found[{parsed.stem, parsed.ending, parsed.of}];
       candidate.stem = std::move(parsed.stem);
       candidate.ending = std::move(parsed.ending);

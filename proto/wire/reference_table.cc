@@ -9,7 +9,7 @@
 namespace modeld::wire {
 namespace {
 
-constexpr char kMagic[8] = {'m', 'o', 'd', 'e', 'l', 'd', 'R', 'T'};
+constexpr char kReferenceMagic[8] = {'m', 'o', 'd', 'e', 'l', 'd', 'R', 'T'};
 
 // What stands before the tensor table.
 struct Prefix {
@@ -59,7 +59,7 @@ std::string ReferenceTableBuilder::Build() const {
   const std::string table = builder.Build();
 
   Prefix prefix = {};
-  std::memcpy(prefix.magic, kMagic, sizeof(kMagic));
+  std::memcpy(prefix.magic, kReferenceMagic, sizeof(kReferenceMagic));
   prefix.table_bytes = table.size();
   std::string out(sizeof(prefix), '\0');
   std::memcpy(out.data(), &prefix, sizeof(prefix));
@@ -73,7 +73,8 @@ absl::StatusOr<ReferenceTable> ReferenceTable::Validate(std::span<const std::byt
   Prefix prefix = {};
   if (bytes.size() < sizeof(prefix)) return Malformed("is too short");
   std::memcpy(&prefix, bytes.data(), sizeof(prefix));
-  if (std::memcmp(prefix.magic, kMagic, sizeof(kMagic)) != 0) return Malformed("has no magic");
+  if (std::memcmp(prefix.magic, kReferenceMagic, sizeof(kReferenceMagic)) != 0)
+    return Malformed("has no magic");
   if (!RangeFits(sizeof(prefix), prefix.table_bytes, bytes.size())) {
     return Malformed("ends within its own entries");
   }

@@ -4,12 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <cstring>
+#include <ctime>
 #include <iostream>
 #include <set>
 
 #include "checkpoint/format.h"
 #include "gguf_files.h"
 #include "parsed_files.h"
+#include "support/sanitizer.h"
 #include "support/temp_dir.h"
 #include "wire/error.h"
 #include "wire/unique_fd.h"
@@ -256,12 +259,14 @@ TEST(Gguf, AHundredThousandTensorsAreReadInAFractionOfASecond) {
   const wire::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const InputFile files[] = {
       {.path = path, .name = path, .fd = fd.get(), .size_bytes = bytes.size()}};
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of this process: others do not count
   const auto parsed = ParseCheckpoint(files);
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  const double took = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   ASSERT_TRUE(parsed.ok()) << parsed.status();
-  std::cout << "100,000 tensors: " << took.count() << " ms\n";
-  EXPECT_LT(took.count(), 5000);  // on a busy machine, with sanitizers
+  std::cout << "100,000 tensors: " << took << " s of CPU time\n";
+  if (!test::kSanitized) {
+    EXPECT_LT(took, 2);
+  }
   EXPECT_EQ(wire::TableView::Validate(std::as_bytes(std::span(parsed->table)))->size(), 100'000u);
 }
 

@@ -3,11 +3,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <ctime>
 #include <iostream>
 
 #include "malformed_files.h"
 #include "parsed_files.h"
+#include "support/sanitizer.h"
 #include "support/temp_dir.h"
 #include "wire/error.h"
 
@@ -160,13 +161,15 @@ TEST(ShardIndex, AHundredThousandTensorsInTenFilesAreReadInAFractionOfASecond) {
     paths.push_back(dir.Write(name, test::SafetensorsFile(header + "}", 40'000)));
   }
   paths.push_back(dir.Write("m.safetensors.index.json", index + "}}"));
-  const auto start = std::chrono::steady_clock::now();
+  const std::clock_t start = std::clock();  // of this process: others do not count
   const ParsedFiles files(paths, 10);
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  const double took = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
   ASSERT_TRUE(files.status().ok()) << files.status();
   EXPECT_EQ(files.view().size(), 100'000u);
-  std::cout << "100,000 tensors: " << took.count() << " ms\n";
-  EXPECT_LT(took.count(), 5000);  // on a busy machine, with sanitizers
+  std::cout << "100,000 tensors: " << took << " s of CPU time\n";
+  if (!test::kSanitized) {
+    EXPECT_LT(took, 2);
+  }
 }
 
 }  // namespace
