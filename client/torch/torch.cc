@@ -20,8 +20,8 @@
 namespace modeld {
 namespace {
 
-// Absent: this LibTorch has no such dtype. Sub-byte types are absent everywhere: LibTorch packs
-// them into bytes, which changes the shape.
+// Absent: this LibTorch has no such dtype. Sub-byte types and quantized blocks are absent
+// everywhere: LibTorch packs them into bytes, which changes the shape.
 std::optional<at::ScalarType> ScalarTypeOf(DType dtype) {
   switch (dtype) {
     case DType::kBool:
@@ -231,7 +231,11 @@ at::Tensor AsTensor(std::shared_ptr<const Model> model, std::string_view name) {
   const TensorView view = model->at(name);
   const std::optional<at::ScalarType> type = ScalarTypeOf(view.dtype);
   if (!type) {
-    const std::string hint = "use a newer LibTorch, or read the bytes through modeld::Model::at";
+    const std::string hint =
+        BlockOf(view.dtype).elements > 1
+            ? "its elements are quantized in blocks: read them through modeld::Model::at and "
+              "dequantize them"
+            : "use a newer LibTorch, or read the bytes through modeld::Model::at";
     throw Error(
         ErrorCode::kInvalidArgument, "FORMAT_UNSUPPORTED",
         "LibTorch " TORCH_VERSION " has no dtype for " + std::string(DTypeName(view.dtype)) +

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "checkpoint/shard_index.h"
+
 namespace modeld::checkpoint {
 namespace {
 
@@ -13,6 +15,7 @@ bool Collector::AddTensor(const wire::TensorEntry& entry) {
   ++seen_;
   dimensions_ += entry.shape.size();
   RememberPrefix(entry.name);
+  if (index_ != nullptr) index_->Found(entry.name, entry.region);
   const auto name = config_.NameOf(entry.name);
   if (!name) return true;
   if (!names_.emplace(*name).second) return false;

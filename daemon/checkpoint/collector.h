@@ -12,25 +12,30 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "plan/load_config.h"
+#include "plan/open_checkpoint.h"
 #include "wire/reference_table.h"
 #include "wire/tensor_table.h"
 
 namespace modeld::checkpoint {
+
+class ShardIndex;
 
 // modeld's own limits. They bound what a hostile checkpoint costs to read.
 inline constexpr size_t kMaxTensors = 1'000'000;
 inline constexpr size_t kMaxDimensions = 8'000'000;  // of all shapes of a checkpoint together
 inline constexpr size_t kMaxMetadata = 100'000;
 inline constexpr size_t kMaxRank = 64;  // as in tensor tables
-// Small files, extracted or beside the weights: each, and all together.
-inline constexpr uint64_t kMaxSmallFileBytes = 64 << 20;
-inline constexpr uint64_t kMaxSmallFilesBytes = 128 << 20;
+using plan::kMaxSmallFileBytes;
+using plan::kMaxSmallFilesBytes;
 
 // Externally synchronised. Copies what it is given.
 class Collector {
  public:
   // `config` outlives the collector.
   explicit Collector(const plan::LoadConfig& config) : config_(config) {}
+
+  // Tells `index`, which outlives the collector, of every tensor that is seen.
+  void TellIndex(ShardIndex* index) { index_ = index; }
 
   // In the order in which regions are numbered.
   void AddRegion(uint64_t size_bytes) { builder_.AddRegion(size_bytes); }
@@ -66,6 +71,7 @@ class Collector {
   void RememberPrefix(std::string_view name);
 
   const plan::LoadConfig& config_;
+  ShardIndex* index_ = nullptr;
   wire::TableBuilder builder_;
   wire::ReferenceTableBuilder reference_table_;
   size_t seen_ = 0;

@@ -2,13 +2,17 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "checkpoint/blob.h"
+#include "checkpoint/gguf.h"
 #include "checkpoint/malformed.h"
 #include "checkpoint/read_file.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/samples.h"
+#include "checkpoint/shard_index.h"
 #include "wire/error.h"
 #include "wire/utf8.h"
 
@@ -16,9 +20,11 @@ namespace modeld::checkpoint {
 namespace {
 
 absl::StatusOr<const Format*> FindFormat(const InputFile& file) {
+  static const GgufFormat gguf;
   static const SafetensorsFormat safetensors;
-  // By the file's first bytes and its name; the first that says yes.
-  static const std::array<const Format*, 1> formats = {&safetensors};
+  static const BlobFormat blob;
+  // By the file's first bytes and its name; the first that says yes. The last takes nearly all.
+  static const std::array<const Format*, 3> formats = {&gguf, &safetensors, &blob};
 
   std::array<std::byte, kSniffBytes> buffer = {};
   const auto start = std::span(buffer).first(
@@ -70,7 +76,8 @@ absl::Status NothingLeft(const InputFile& file, const Collector& found,
 
 absl::StatusOr<ParsedCheckpoint> ParseCheckpoint(std::span<const InputFile> weights,
                                                  std::span<const InputFile> companions,
-                                                 const plan::LoadConfig& config) {
+                                                 const plan::LoadConfig& config,
+                                                 std::span<const std::string> components) {
   ParsedCheckpoint parsed;
   Collector found(config);
   for (const InputFile& file : weights) found.AddRegion(file.size_bytes);
@@ -78,13 +85,23 @@ absl::StatusOr<ParsedCheckpoint> ParseCheckpoint(std::span<const InputFile> weig
   for (const InputFile& file : companions) {
     if (auto status = AddCompanion(file, found); !status.ok()) return status;
   }
+  if (!components.empty()) found.AddMetadata("components", absl::StrJoin(components, ","));
   parsed.format = "files";
   if (!weights.empty()) {
     const auto format = FindFormat(weights.front());
     if (!format.ok()) return format.status();
     parsed.format = (*format)->name();
+    std::optional<ShardIndex> index;
+    if (const InputFile* file = ShardIndex::Find(weights, companions)) {
+      index.emplace(*file, weights);
+      if (auto status = index->Read(); !status.ok()) return status;
+      found.TellIndex(&*index);
+    }
     if (auto status = (*format)->Parse(weights, config.key_prefix, found); !status.ok()) {
       return status;
+    }
+    if (index) {
+      if (auto status = index->Check(); !status.ok()) return status;
     }
     if (found.taken() == 0 && found.seen() > 0) return NothingLeft(weights.front(), found, config);
   }

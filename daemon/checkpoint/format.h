@@ -58,8 +58,10 @@ struct ParsedCheckpoint {
 // them) into the reference table. Regions are the weights and then the companions.
 // kFormatUnsupported where no format knows the first of the weights, kFieldInvalid where the
 // configuration leaves nothing, besides what Parse returns. Either may be empty, not both.
+// `components` are a pipeline's: they become the metadata `components`, separated by commas.
 absl::StatusOr<ParsedCheckpoint> ParseCheckpoint(std::span<const InputFile> weights,
                                                  std::span<const InputFile> companions = {},
-                                                 const plan::LoadConfig& config = {});
+                                                 const plan::LoadConfig& config = {},
+                                                 std::span<const std::string> components = {});
 
 }  // namespace modeld::checkpoint

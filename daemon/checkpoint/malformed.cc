@@ -25,6 +25,16 @@ std::string Readable(std::string_view name) {
 
 }  // namespace
 
+size_t FirstInvalidUtf8(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    const size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+    if (length > 1 && !wire::IsUtf8(text.substr(i, length))) return i;
+    i += length;
+  }
+  return text.size();
+}
+
 std::string Quoted(std::string_view name) { return absl::StrCat("\"", Readable(name), "\""); }
 
 absl::Status Malformed(const std::string& path, uint64_t byte, const std::string& what,

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -18,5 +19,8 @@ absl::Status Malformed(const std::string& path, uint64_t byte, const std::string
 // A name from a file, fit for a message: quoted, control characters escaped, cut to a readable
 // length.
 std::string Quoted(std::string_view name);
+
+// Where UTF-8 stops being UTF-8. REQUIRES: it does.
+size_t FirstInvalidUtf8(std::string_view text);
 
 }  // namespace modeld::checkpoint

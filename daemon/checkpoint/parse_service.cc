@@ -102,8 +102,10 @@ absl::Status Parse(const v1::ParseRequest& request, const std::vector<wire::Uniq
     if (!file.companion()) weight_count = i + 1;
   }
   const auto weights = std::span(files).first(weight_count);
-  const auto parsed =
-      ParseCheckpoint(weights, std::span(files).subspan(weight_count), ConfigOf(request.config()));
+  const std::vector<std::string> components(request.components().begin(),
+                                            request.components().end());
+  const auto parsed = ParseCheckpoint(weights, std::span(files).subspan(weight_count),
+                                      ConfigOf(request.config()), components);
   // A file that is being rewritten looks malformed: what it is comes first.
   if (auto status = CheckAllUnchanged(request, fds); !status.ok()) return status;
   if (!parsed.ok()) return parsed.status();

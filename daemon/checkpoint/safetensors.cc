@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "checkpoint/malformed.h"
+#include "checkpoint/mistaken.h"
 #include "checkpoint/read_file.h"
 #include "checkpoint/safetensors_header.h"
 #include "wire/tensor_table.h"
@@ -21,17 +22,11 @@ bool StartsWith(std::span<const std::byte> bytes, std::string_view magic) {
 
 // What people take for safetensors by mistake.
 const char* HintForStart(std::span<const std::byte> start) {
-  if (StartsWith(start, "version https://git-lfs")) {
-    return "this is a Git LFS pointer and not the weights: run `git lfs pull`";
-  }
   if (StartsWith(start, "PK\x03\x04")) {
     return "this is a ZIP archive, perhaps written by torch.save: convert it to safetensors";
   }
-  if (StartsWith(start, "GGUF")) return "this is a GGUF file: convert it to safetensors";
-  if (StartsWith(start, "<!DOCTYPE") || StartsWith(start, "<html")) {
-    return "this is a web page: the download was answered with an error or a login";
-  }
-  return "";
+  if (StartsWith(start, "GGUF")) return "this is a GGUF file: give it the ending .gguf";
+  return MistakenForModel(start);
 }
 
 // The header's length, once it is one that may be allocated and read.
@@ -118,9 +113,14 @@ absl::Status AddFile(const InputFile& file, uint32_t region, Collector& out) {
 
 bool SafetensorsFormat::Sniff(const InputFile& file, std::span<const std::byte> start) const {
   const std::string_view name = file.name;
-  // Caches name files by their hash: there only the header's first byte tells.
-  return name.ends_with(".safetensors") ||
-         (start.size() > kLengthBytes && start[kLengthBytes] == std::byte{'{'});
+  if (name.ends_with(".safetensors")) return true;
+  // Caches name files by their hash: there only a length that can be one and the header's first
+  // byte tell.
+  if (start.size() <= kLengthBytes || start[kLengthBytes] != std::byte{'{'}) return false;
+  uint64_t length = 0;
+  std::memcpy(&length, start.data(), kLengthBytes);
+  return length >= 2 && length <= kMaxSafetensorsHeaderBytes &&
+         length <= file.size_bytes - kLengthBytes;
 }
 
 absl::Status SafetensorsFormat::Parse(std::span<const InputFile> files,

@@ -18,17 +18,6 @@ namespace {
 constexpr char kUnusual[] =
     "no writer of safetensors is known to make this: check where the file comes from";
 
-// Where UTF-8 stops being UTF-8. REQUIRES: it does.
-size_t FirstInvalidByte(std::string_view text) {
-  for (size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    const size_t length = lead < 0x80 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-    if (length > 1 && !wire::IsUtf8(text.substr(i, length))) return i;
-    i += length;
-  }
-  return text.size();
-}
-
 std::string ShapeText(std::span<const int64_t> shape) {
   return absl::StrCat("[", absl::StrJoin(shape, ","), "]");
 }
@@ -41,7 +30,7 @@ std::string OffsetsText(const SafetensorsHeader::Tensor& tensor) {
 
 absl::Status SafetensorsHeader::Read(const Limits& limits) {
   if (!wire::IsUtf8(text_)) {
-    return MalformedAt(FirstInvalidByte(text_), "the header is not UTF-8");
+    return MalformedAt(FirstInvalidUtf8(text_), "the header is not UTF-8");
   }
   if (!ReadAll(limits)) {
     return MalformedAt(reader_.error_position(), reader_.error(), current_, hint_);
@@ -167,7 +156,7 @@ bool SafetensorsHeader::ReadDType(wire::DType* dtype) {
   const auto name = reader_.String();
   if (!name) return false;
   const auto known = wire::DTypeFromName(*name);
-  if (!known) {
+  if (!known || wire::IsBlockDType(*known)) {
     hint_ =
         "docs/formats.md lists the dtypes that modeld knows: convert the tensor, or use a newer "
         "modeld";

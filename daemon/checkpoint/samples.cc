@@ -42,18 +42,19 @@ absl::StatusOr<std::string> TakeSamples(const wire::TableView& table,
     const wire::TensorEntry entry = table.entry(index);
     if (entry.size_bytes == 0 || !wire::IsContiguous(entry.shape, entry.strides)) continue;
     const wire::DType to = config.TypeOf(entry.dtype);
-    const uint64_t from_bits = wire::DTypeBits(entry.dtype);
-    const uint64_t to_bits = wire::DTypeBits(to);
-    // As many elements as fill kSampledBytes when they are cast.
-    const uint64_t wanted = to == entry.dtype ? kSampledBytes : kSampledBytes / to_bits * from_bits;
+    // As many elements as fill kSampledBytes when they are cast. Only types of whole bytes are.
+    const uint64_t wanted = to == entry.dtype ? kSampledBytes
+                                              : kSampledBytes / wire::DTypeElementBytes(to) *
+                                                    wire::DTypeElementBytes(entry.dtype);
     stored.resize(std::min<uint64_t>(entry.size_bytes, wanted));
     if (auto status = ReadFully(files[entry.region], entry.offset, stored); !status.ok()) {
       return status;
     }
-    cast.resize(stored.size() * to_bits / from_bits);
     if (to == entry.dtype) {
       cast = stored;
     } else {
+      cast.resize(stored.size() / wire::DTypeElementBytes(entry.dtype) *
+                  wire::DTypeElementBytes(to));
       plan::CastElements({entry.dtype, to}, stored, cast);
     }
     const XXH128_hash_t hash = XXH3_128bits(cast.data(), cast.size());

@@ -24,6 +24,9 @@ std::string OpenCheckpoint::Key() const {
     absl::StrAppend(&key, file.path.size(), ":", file.path, ":", id.device, ":", id.inode);
     absl::StrAppend(&key, ":", id.size_bytes, ":", id.mtime_ns, ":", id.ctime_ns, "\n");
   }
+  for (const std::string& name : components) {
+    absl::StrAppend(&key, "component:", name.size(), ":", name, "\n");
+  }
   absl::StrAppend(&key, config.Key());
   return key;
 }

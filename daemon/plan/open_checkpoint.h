@@ -31,6 +31,10 @@ FileIdentity IdentityOf(const struct stat& status);
 // Most files of a checkpoint: with what a parser writes to they must fit into one message.
 inline constexpr size_t kMaxFiles = 248;
 
+// Small files of a checkpoint, inside of it or beside it: each, and all together.
+inline constexpr uint64_t kMaxSmallFileBytes = 64 << 20;
+inline constexpr uint64_t kMaxSmallFilesBytes = 128 << 20;
+
 struct OpenFile {
   std::string path;   // real path: for messages, never opened again
   wire::UniqueFd fd;  // O_RDONLY, CLOEXEC
@@ -50,9 +54,11 @@ struct OpenCheckpoint {
   // Nothing was modified within the seconds before it was opened, so that what is modified later
   // has another identity for certain.
   bool settled = false;
+  // Of a pipeline: the names of its parts, each a checkpoint by itself.
+  std::vector<std::string> components;
 
-  // The stat identity of the file set and the configuration as text: equal keys are equal content
-  // as far as the file system tells.
+  // The stat identity of the file set, the components and the configuration as text: equal keys are
+  // equal content as far as the file system tells.
   std::string Key() const;
 };
 

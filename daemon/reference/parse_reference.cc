@@ -83,6 +83,13 @@ absl::StatusOr<std::string> FileUriPath(std::string_view reference, std::string_
   return PercentDecode(reference, rest);
 }
 
+bool IsDigest(std::string_view reference) {
+  constexpr std::string_view kPrefix = "sha256:";
+  return reference.size() == kPrefix.size() + 64 && reference.starts_with(kPrefix) &&
+         std::all_of(reference.begin() + kPrefix.size(), reference.end(),
+                     [](char c) { return HexDigit(c) >= 0; });
+}
+
 }  // namespace
 
 std::string Quoted(std::string_view path) {
@@ -106,6 +113,11 @@ absl::StatusOr<ReferencePath> ParseReference(std::string_view reference) {
   }
 
   ReferencePath result;
+  if (IsDigest(reference)) {
+    result.path = std::string(reference);
+    result.digest = true;
+    return result;
+  }
   const size_t scheme = SchemeLength(reference);
   if (scheme > 0 && absl::EqualsIgnoreCase(wire::ToAbsl(reference.substr(0, scheme)), "file")) {
     auto path = FileUriPath(reference, reference.substr(scheme + 1));

@@ -15,14 +15,15 @@ inline constexpr size_t kMaxReferenceBytes = 4096;
 struct ReferencePath {
   std::string path;
   bool absolute = false;
+  bool digest = false;  // `sha256:` and 64 hex digits: no path, but what is resident
 
   bool operator==(const ReferencePath&) const = default;
 };
 
-// Takes an absolute path, a relative path, or a `file://` URI (RFC 8089: percent-encoded, host
-// empty or `localhost`). kFieldInvalid for what can name no file: empty, longer than
-// kMaxReferenceBytes, a NUL byte, a name of more than 255 bytes, another scheme or host, a broken
-// percent escape, a query or a fragment.
+// Takes a digest of something resident, an absolute path, a relative path, or a `file://` URI (RFC
+// 8089: percent-encoded, host empty or `localhost`). kFieldInvalid for what can name no file:
+// empty, longer than kMaxReferenceBytes, a NUL byte, a name of more than 255 bytes, another scheme
+// or host, a broken percent escape, a query or a fragment.
 absl::StatusOr<ReferencePath> ParseReference(std::string_view reference);
 
 // A reference or path for a message: quoted, with control bytes escaped.

@@ -1,11 +1,7 @@
 #include "reference/refusals.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <unistd.h>
-
-#include <algorithm>
 
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -60,32 +56,6 @@ absl::Status NotFound(const Subject& subject, const std::string& where, int erro
            : wire::StrCat("look with `ls -l ", Parent(where), "`"));
 }
 
-// Names that could be meant instead of a directory; at most a few, of the first many.
-std::vector<std::string> CheckpointsIn(const std::string& directory) {
-  constexpr int kMostEntries = 4096;
-  constexpr size_t kMostNames = 3;
-  std::vector<std::string> names;
-  // The real path has just been checked to lie in a root; O_NOFOLLOW keeps its last name from
-  // leading elsewhere.
-  const int fd = ::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  if (fd < 0) return names;
-  DIR* const entries = ::fdopendir(fd);
-  if (entries == nullptr) {
-    ::close(fd);
-    return names;
-  }
-  for (int i = 0; i < kMostEntries; ++i) {
-    const struct dirent* const entry = ::readdir(entries);
-    if (entry == nullptr) break;
-    if (std::string_view(entry->d_name).ends_with(".safetensors"))
-      names.emplace_back(entry->d_name);
-  }
-  ::closedir(entries);
-  std::sort(names.begin(), names.end());
-  if (names.size() > kMostNames) names.resize(kMostNames);
-  return names;
-}
-
 std::string_view KindOf(mode_t mode) {
   if (S_ISDIR(mode)) return "directory";
   if (S_ISFIFO(mode)) return "fifo";
@@ -97,6 +67,10 @@ std::string_view KindOf(mode_t mode) {
 
 }  // namespace
 
+bool IsMissing(const absl::Status& status) {
+  return wire::GetReason(status) == Reason::kCheckpointNotFound;
+}
+
 absl::Status NoRoots(const std::string& reference) {
   return MakeError(
       Reason::kPathNotAllowed,
@@ -106,13 +80,24 @@ absl::Status NoRoots(const std::string& reference) {
       "start modeld with --root DIR, or set `roots` in modeld.toml");
 }
 
-absl::Status NotFoundInRoots(const std::string& reference, const std::vector<std::string>& roots) {
+absl::Status NotFoundInRoots(const std::string& reference, const std::vector<std::string>& roots,
+                             bool hub) {
   const bool home = reference.starts_with("~");
+  return MakeError(
+      Reason::kCheckpointNotFound,
+      wire::StrCat(Quoted(reference), " was not found in any root: ", List(roots),
+                   hub ? ", nor as a model in a Hugging Face cache there" : ""),
+      {{"reference", reference}, {"roots", absl::StrJoin(roots, ":")}},
+      home ? "modeld does not expand `~`: name the absolute path"
+           : wire::StrCat("a relative reference starts at a root, never at a working directory",
+                          hub ? "; a model of the hub must have been downloaded" : ""));
+}
+
+absl::Status DigestNotResident(const std::string& reference) {
   return MakeError(Reason::kCheckpointNotFound,
-                   wire::StrCat(Quoted(reference), " was not found in any root: ", List(roots)),
-                   {{"reference", reference}, {"roots", absl::StrJoin(roots, ":")}},
-                   home ? "modeld does not expand `~`: name the absolute path"
-                        : "a relative reference starts at a root, never at a working directory");
+                   wire::StrCat("nothing resident has the digest ", Quoted(reference)),
+                   {{"reference", reference}},
+                   "a digest names what is resident (`modelctl ps -o wide`): load it by its path");
 }
 
 absl::Status Refusal(const Subject& subject, const std::vector<std::string>& roots,
@@ -142,21 +127,34 @@ absl::Status Refusal(const Subject& subject, const std::vector<std::string>& roo
 }
 
 absl::Status NotAFile(const Subject& subject, const std::string& real_path, mode_t mode) {
-  std::string hint = "name a regular file, such as a .safetensors file";
-  if (S_ISDIR(mode)) {
-    const auto names = CheckpointsIn(real_path);
-    if (names.empty()) {
-      hint = "name a file in it; it holds no .safetensors file";
-    } else {
-      std::vector<std::string> paths;
-      for (const std::string& name : names) paths.push_back(wire::StrCat(real_path, "/", name));
-      hint = wire::StrCat("name a file in it, such as ", List(paths));
-    }
-  }
   return MakeError(
       Reason::kFormatUnsupported,
       wire::StrCat(Name(subject, real_path), " is a ", KindOf(mode), ", not a checkpoint file"),
-      {{"reference", subject.reference}, {"file", real_path}}, hint);
+      {{"reference", subject.reference}, {"file", real_path}},
+      "name a regular file, such as a .safetensors file, or a directory");
+}
+
+absl::Status NothingThere(const Subject& subject, const std::string& real_path,
+                          const std::vector<std::string>& components) {
+  std::vector<std::string> paths;
+  for (const std::string& name : components) paths.push_back(wire::StrCat(real_path, "/", name));
+  return MakeError(
+      Reason::kFormatUnsupported,
+      wire::StrCat(Name(subject, real_path), " is a directory without weights or small files",
+                   paths.empty() ? "" : wire::StrCat("; its parts are: ", List(paths))),
+      {{"reference", subject.reference},
+       {"file", real_path},
+       {"components", absl::StrJoin(components, ",")}},
+      paths.empty()
+          ? "name a directory with weights (.safetensors, .bin, .pt, .gguf, ...), or a file"
+          : "name one of its parts");
+}
+
+absl::Status TooManyEntries(const Subject& subject, const std::string& real_path, size_t most) {
+  return MakeError(
+      Reason::kFieldInvalid,
+      wire::StrCat(Name(subject, real_path), " is a directory of more than ", most, " entries"),
+      {{"field", "reference"}, {"file", real_path}}, "name the file that is meant");
 }
 
 absl::Status MayNotRead(const Subject& subject, const std::string& real_path,

@@ -1,97 +1,55 @@
 #include "reference/resolver.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <linux/openat2.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <optional>
 #include <utility>
 
-#include "reference/explain.h"
+#include "reference/checked_open.h"
+#include "reference/choose_files.h"
+#include "reference/directory.h"
+#include "reference/hub_cache.h"
 #include "reference/refusals.h"
-#include "wire/error.h"
 #include "wire/text.h"
 
 namespace modeld::reference {
 namespace {
 
-// How often a path is looked up again that changed between two steps.
-constexpr int kMostAttempts = 32;
+using Result = absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>>;
 
-int OpenBeneath(const PlaceInRoot& place) {
-  struct open_how how = {};
-  // O_NONBLOCK: should a fifo, or a file on which somebody holds a file lease, come to stand there,
-  // nothing waits for it.
-  how.flags = O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK;
-  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
-  return static_cast<int>(
-      ::syscall(SYS_openat2, place.root->fd.get(), place.relative.c_str(), &how, sizeof(how)));
+std::string LastName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+Result MakeCheckpoint(const Subject& subject, DirectoryFiles found) {
+  auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
+  checkpoint->reference = subject.reference;
+  checkpoint->files = std::move(found.files);
+  checkpoint->components = std::move(found.components);
+  return checkpoint;
 }
 
-// One attempt. nullopt: try again.
-std::optional<absl::StatusOr<plan::OpenFile>> Attempt(Roots& roots, const Subject& subject) {
-  const wire::UniqueFd found(::open(subject.path.c_str(), O_PATH | O_CLOEXEC));
-  if (!found.valid()) {
-    const int error = errno;
-    if (error == EMFILE || error == ENFILE || error == ENOMEM) {
-      return ReadFailed(subject, subject.path, error);
-    }
-    const Explanation why = Explain(roots, subject.path);
-    if (why.kind == Explanation::Kind::kInside && error == ENOENT) return std::nullopt;
-    return Refusal(subject, roots.configured(), why, error);
+// A file, a directory, or the shards of an index.
+Result ResolvePath(Roots& roots, const Subject& subject) {
+  auto opened = OpenChecked(roots, subject);
+  if (!opened.ok()) return opened.status();
+  if (opened->is_directory()) {
+    auto files = OpenDirectory(roots, subject, *opened, {});
+    if (!files.ok()) return files.status();
+    return MakeCheckpoint(subject, *std::move(files));
   }
-  struct stat status;
-  if (::fstat(found.get(), &status) != 0) return ReadFailed(subject, subject.path, errno);
-
-  const auto real_path = RealPath(found.get());
-  const auto place = real_path ? roots.Find(*real_path) : std::nullopt;
-  if (!place) {
-    const Explanation why = Explain(roots, subject.path);
-    if (why.kind == Explanation::Kind::kInside) return std::nullopt;
-    return Refusal(subject, roots.configured(), why, ENOENT);
+  const std::string name = LastName(subject.path);
+  if (IsShardIndexName(name)) {
+    // Its directory as the path says it: the index may be a symlink into a cache.
+    const Subject parent = {subject.reference,
+                            subject.path.substr(0, subject.path.size() - name.size())};
+    const auto directory = OpenChecked(roots, parent);
+    if (!directory.ok()) return directory.status();
+    auto files = OpenDirectory(roots, parent, *directory, name);
+    if (!files.ok()) return files.status();
+    return MakeCheckpoint(subject, *std::move(files));
   }
-  if (!S_ISREG(status.st_mode)) return NotAFile(subject, *real_path, status.st_mode);
-
-  wire::UniqueFd opened(OpenBeneath(*place));
-  if (!opened.valid()) {
-    switch (errno) {
-      case EAGAIN:   // a rename elsewhere, says openat2(2); or a file lease, which ends
-      case ENOENT:   // moved away
-      case ENOTDIR:  // another thing took the place of a directory
-      case ELOOP:    // a symlink took the place of something
-      case EXDEV:
-      case ENXIO:  // a fifo or socket took the place of the file
-        return std::nullopt;
-      case EACCES:
-      case EPERM:
-        return MayNotRead(subject, *real_path, status, errno);
-      default:
-        return ReadFailed(subject, *real_path, errno);
-    }
-  }
-  struct stat opened_status;
-  if (::fstat(opened.get(), &opened_status) != 0) return ReadFailed(subject, *real_path, errno);
-  if (opened_status.st_dev != status.st_dev || opened_status.st_ino != status.st_ino) {
-    return std::nullopt;
-  }
-  if (opened_status.st_size == 0) return EmptyFile(subject, *real_path);
-  // Readers are to block as for any file: io_uring takes O_NONBLOCK at its word.
-  if (::fcntl(opened.get(), F_SETFL, 0) != 0) return ReadFailed(subject, *real_path, errno);
-  return plan::OpenFile{.path = *real_path,
-                        .fd = std::move(opened),
-                        .identity = plan::IdentityOf(opened_status),
-                        .name = subject.path.substr(subject.path.rfind('/') + 1)};
-}
-
-absl::StatusOr<plan::OpenFile> OpenChecked(Roots& roots, const Subject& subject) {
-  for (int attempt = 0; attempt < kMostAttempts; ++attempt) {
-    if (auto result = Attempt(roots, subject)) return *std::move(result);
-  }
-  return KeptMoving(subject, kMostAttempts);
+  auto file = AsWeights(subject, *std::move(opened), name);
+  if (!file.ok()) return file.status();
+  DirectoryFiles files;
+  files.files.push_back(*std::move(file));
+  return MakeCheckpoint(subject, std::move(files));
 }
 
 }  // namespace
@@ -102,30 +60,29 @@ absl::StatusOr<std::shared_ptr<plan::OpenCheckpoint>> Resolver::Resolve(
     const std::string& reference) {
   auto parsed = ParseReference(reference);
   if (!parsed.ok()) return parsed.status();
+  if (parsed->digest) return DigestNotResident(reference);
   if (roots().empty()) return NoRoots(reference);
+  if (parsed->absolute) return ResolvePath(roots_, {reference, parsed->path});
 
-  std::vector<Subject> candidates;
-  if (parsed->absolute) {
-    candidates.push_back({reference, parsed->path});
-  } else {
-    for (const std::string& root : roots()) {
-      candidates.push_back({reference, wire::StrCat(root, "/", parsed->path)});
-    }
+  absl::Status first;
+  for (const std::string& root : roots()) {
+    const Subject candidate = {reference, wire::StrCat(root, "/", parsed->path)};
+    auto checkpoint = ResolvePath(roots_, candidate);
+    if (checkpoint.ok() || !IsMissing(checkpoint.status())) return checkpoint;
+    // Something is there, and a part of it is missing: no other root is meant.
+    if (OpenChecked(roots_, candidate).ok()) return checkpoint;
+    if (first.ok()) first = checkpoint.status();
   }
-  for (const Subject& candidate : candidates) {
-    auto file = OpenChecked(roots_, candidate);
-    if (file.ok()) {
-      auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
-      checkpoint->reference = reference;
-      checkpoint->files.push_back(*std::move(file));
-      return checkpoint;
-    }
-    if (candidates.size() == 1 ||
-        wire::GetReason(file.status()) != wire::Reason::kCheckpointNotFound) {
-      return file.status();
-    }
+  const auto name = ParseHubName(parsed->path);
+  if (name) {
+    const auto path = FindInHubCaches(roots_, reference, *name);
+    if (!path.ok()) return path.status();
+    if (*path) return ResolvePath(roots_, {reference, **path});
   }
-  return NotFoundInRoots(reference, roots());
+  const bool says_revision = parsed->path.find('@') != std::string::npos;
+  // With one root there is more to say than that it was not found.
+  if (roots().size() == 1 && !says_revision) return first;
+  return NotFoundInRoots(reference, roots(), name.has_value());
 }
 
 }  // namespace modeld::reference

@@ -25,7 +25,8 @@ struct ResolverOptions {
 // lie under one of the roots (any of them: roots may link into each other, and a Hugging Face cache
 // is made of symlinks); from that root it is opened again without following any symlink and without
 // leaving the root, and must be the same inode. So whatever is renamed or relinked meanwhile, what
-// is returned lay under a root when it was opened. Only regular files are opened at all.
+// is returned lay under a root when it was opened. Only regular files and directories are
+// opened at all. Of a directory, every file goes through the same check (directory.h).
 //
 // Thread-safe. Blocks as long as the file system does; a resolve that succeeds takes about 20
 // microseconds on a local one.
@@ -33,12 +34,14 @@ class Resolver {
  public:
   explicit Resolver(ResolverOptions options);
 
-  // What ParseReference accepts. A relative reference is what the first root has that has it.
+  // What ParseReference accepts: a file; a directory or the index of a sharded checkpoint, with the
+  // files that belong to it. A relative reference is what the first root has that has it, or else
+  // a model of a Hugging Face cache (hub_cache.h).
   //
-  // kFieldInvalid        the reference can name no file
+  // kFieldInvalid        the reference can name no file, or a directory holds several checkpoints
   // kPathNotAllowed      it leads outside the roots, whether something is there or not
-  // kCheckpointNotFound  nothing there
-  // kFormatUnsupported   a directory, fifo, socket or device
+  // kCheckpointNotFound  nothing there, or a shard is missing
+  // kFormatUnsupported   a fifo, socket or device, or a directory without anything to read
   // kReadFailed          this process may not read it, or the file system failed
   // kCheckpointMalformed the file is empty
   // kCheckpointChanged   it kept changing places while it was opened: worth another try

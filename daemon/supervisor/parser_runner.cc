@@ -48,6 +48,9 @@ v1::ParseRequest MakeRequest(const plan::OpenCheckpoint& checkpoint) {
     source.set_name(wire::ToUtf8(file.name));
     source.set_companion(file.companion);
   }
+  for (const std::string& name : checkpoint.components) {
+    request.add_components(wire::ToUtf8(name));
+  }
   const plan::LoadConfig& config = checkpoint.config;
   v1::LoadConfig& wanted = *request.mutable_config();
   if (config.cast) wanted.set_cast(std::string(wire::DTypeName(*config.cast)));

@@ -21,6 +21,17 @@ __modelctl_references() {
   __modelctl_ask -o json ps | grep -o '"reference":"[^"\\]*"' | cut -d'"' -f4 | sort -u
 }
 
+# Models that a cache of the Hugging Face hub has: org/name.
+__modelctl_hub_models() {
+  local cache=${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub} model
+  for model in "$cache"/models--*/; do
+    [[ -d $model ]] || continue
+    model=${model%/}
+    model=${model##*/models--}
+    printf '%s\n' "${model/--//}"
+  done
+}
+
 __modelctl_ordinals() { __modelctl_ask devices | grep -o '\bcuda:[0-9]\+'; }
 
 # Completes words with the candidates given one a line; references may contain colons and blanks.
@@ -97,17 +108,17 @@ _modelctl() {
       ;;
     load | inspect)
       compopt -o filenames 2>/dev/null
-      COMPREPLY=($(compgen -f -- "$cur"))
+      __modelctl_reply "$(compgen -f -- "$cur"; __modelctl_hub_models)"
       ;;
     verify)
-      __modelctl_reply "$(__modelctl_ids; __modelctl_references; compgen -f -- "$cur")"
+      __modelctl_reply "$(__modelctl_ids; __modelctl_references; __modelctl_hub_models; compgen -f -- "$cur")"
       ;;
     export)
       if ((cword > at + 1)); then
         compopt -o filenames 2>/dev/null
         COMPREPLY=($(compgen -f -- "$cur"))
       else
-        __modelctl_reply "$(__modelctl_ids; __modelctl_references; compgen -f -- "$cur")"
+        __modelctl_reply "$(__modelctl_ids; __modelctl_references; __modelctl_hub_models; compgen -f -- "$cur")"
       fi
       ;;
   esac

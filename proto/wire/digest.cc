@@ -111,7 +111,7 @@ absl::StatusOr<Digest> DigestOfStrided(const TensorEntry& entry, const ReadRegio
                                        const std::function<bool()>& keep_going) {
   const auto bytes = read(entry.region, entry.offset, entry.size_bytes);
   if (!bytes.ok()) return bytes.status();
-  StridedReader reader(bytes->data(), DTypeBits(entry.dtype) / 8, entry.shape, entry.strides);
+  StridedReader reader(bytes->data(), DTypeElementBytes(entry.dtype), entry.shape, entry.strides);
   buffer.resize(kGatherBytes);
   return DigestOfChunks(
       *ContiguousBytes(entry.dtype, entry.shape),

@@ -183,7 +183,7 @@ absl::Status Validator::CheckName(const format::Tensor& tensor, size_t index) {
 }
 
 absl::Status Validator::CheckTensor(const format::Tensor& tensor) {
-  if (DTypeBits(static_cast<DType>(tensor.dtype)) == 0) {
+  if (!IsDType(tensor.dtype)) {
     return Wrong(tensor, StrCat("has the unknown dtype ", tensor.dtype));
   }
   if ((tensor.flags & ~format::kFlagAlias) != 0 || tensor.reserved != 0) {
@@ -206,8 +206,9 @@ std::optional<uint64_t> Extent(DType dtype, std::span<const int64_t> shape,
                                std::span<const int64_t> strides) {
   const auto contiguous = ContiguousBytes(dtype, shape);
   if (!contiguous || *contiguous == 0) return contiguous;
-  if (DTypeBits(dtype) % 8 != 0) return contiguous;  // CheckSize asks for their strides
-  uint64_t last = 0;                                 // the last element, in elements
+  const uint64_t element_bytes = DTypeElementBytes(dtype);
+  if (element_bytes == 0) return contiguous;  // CheckSize asks for their strides
+  uint64_t last = 0;                          // the last element, in elements
   for (size_t i = 0; i < shape.size(); ++i) {
     const auto step =
         CheckedMul(static_cast<uint64_t>(shape[i] - 1), static_cast<uint64_t>(strides[i]));
@@ -216,7 +217,7 @@ std::optional<uint64_t> Extent(DType dtype, std::span<const int64_t> shape,
     last = *next;
   }
   const auto count = CheckedAdd(last, 1);
-  return count ? CheckedMul(*count, DTypeBits(dtype) / 8) : std::nullopt;
+  return count ? CheckedMul(*count, element_bytes) : std::nullopt;
 }
 
 absl::Status Validator::CheckSize(const format::Tensor& tensor) const {
@@ -226,13 +227,17 @@ absl::Status Validator::CheckSize(const format::Tensor& tensor) const {
   const auto negative = [](int64_t value) { return value < 0; };
   if (std::ranges::any_of(shape, negative)) return Wrong(tensor, "has a negative dimension");
   if (std::ranges::any_of(strides, negative)) return Wrong(tensor, "has a negative stride");
-  if (DTypeBits(dtype) % 8 != 0 && !std::ranges::equal(strides, ContiguousStrides(shape))) {
-    return Wrong(tensor, "has elements of less than a byte and is not contiguous");
+  if (DTypeElementBytes(dtype) == 0 && !std::ranges::equal(strides, ContiguousStrides(shape))) {
+    return Wrong(tensor, IsBlockDType(dtype)
+                             ? "has blocks of elements and is not contiguous"
+                             : "has elements of less than a byte and is not contiguous");
   }
   const auto extent = Extent(dtype, shape, strides);
   if (!extent) {
-    return Wrong(tensor,
-                 "has a shape whose bytes overflow or whose elements do not fill whole bytes");
+    return Wrong(
+        tensor, IsBlockDType(dtype)
+                    ? "has a shape whose bytes overflow or whose rows do not fill whole blocks"
+                    : "has a shape whose bytes overflow or whose elements do not fill whole bytes");
   }
   if (*extent != tensor.size_bytes) {
     return Wrong(tensor, StrCat("says that it has ", tensor.size_bytes, " bytes, its shape takes ",

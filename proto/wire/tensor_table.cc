@@ -39,8 +39,12 @@ std::vector<int64_t> ContiguousStrides(std::span<const int64_t> shape) {
 }
 
 std::optional<uint64_t> ContiguousBytes(DType dtype, std::span<const int64_t> shape) {
-  const uint64_t bits = DTypeBits(dtype);
-  if (bits == 0 || std::ranges::any_of(shape, [](int64_t dim) { return dim < 0; })) {
+  const DTypeBlock block = DTypeBlockOf(dtype);
+  if (block.elements == 0 || std::ranges::any_of(shape, [](int64_t dim) { return dim < 0; })) {
+    return std::nullopt;
+  }
+  // No block goes over the end of a row.
+  if (block.elements > 1 && (shape.empty() || shape.back() % block.elements != 0)) {
     return std::nullopt;
   }
   if (std::ranges::find(shape, 0) != shape.end()) return 0;
@@ -49,8 +53,9 @@ std::optional<uint64_t> ContiguousBytes(DType dtype, std::span<const int64_t> sh
     elements = CheckedMul(*elements, static_cast<uint64_t>(dim));
     if (!elements) return std::nullopt;
   }
-  if (bits % 8 == 0) return CheckedMul(*elements, bits / 8);
-  const auto total_bits = CheckedMul(*elements, bits);
+  const uint64_t blocks = *elements / block.elements;
+  if (block.bits % 8 == 0) return CheckedMul(blocks, block.bits / 8);
+  const auto total_bits = CheckedMul(blocks, block.bits);
   if (!total_bits || *total_bits % 8 != 0) return std::nullopt;
   return *total_bits / 8;
 }

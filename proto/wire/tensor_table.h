@@ -39,8 +39,9 @@ struct TensorEntry {
 // Row-major strides in elements of a shape.
 std::vector<int64_t> ContiguousStrides(std::span<const int64_t> shape);
 
-// Bytes of a C-contiguous tensor; nullopt where that overflows, a dimension is negative, or the
-// elements do not fill whole bytes (types of less than a byte).
+// Bytes of a C-contiguous tensor; nullopt where that overflows, a dimension is negative, the
+// elements do not fill whole bytes (types of less than a byte), or the innermost dimension does not
+// fill whole blocks.
 std::optional<uint64_t> ContiguousBytes(DType dtype, std::span<const int64_t> shape);
 
 // Collects tensors in file order and writes a table. Externally synchronised.

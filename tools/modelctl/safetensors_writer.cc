@@ -38,6 +38,10 @@ absl::Status TooBig(std::string_view what) {
 }
 
 absl::StatusOr<uint64_t> FileBytes(const wire::TensorEntry& entry) {
+  if (wire::IsBlockDType(entry.dtype)) {
+    return TooBig(wire::StrCat("tensor ", entry.name, " is ", wire::DTypeName(entry.dtype),
+                               ", and the format has no quantized blocks; copy the file instead"));
+  }
   const auto bytes = wire::ContiguousBytes(entry.dtype, entry.shape);
   if (!bytes) return TooBig(wire::StrCat("tensor ", entry.name, " does not fill whole bytes"));
   return *bytes;
@@ -55,7 +59,7 @@ absl::Status WriteTensor(const wire::TensorEntry& entry, const wire::ReadRegion&
     }
     return absl::OkStatus();
   }
-  const size_t element_bytes = wire::DTypeBits(entry.dtype) / 8;
+  const size_t element_bytes = wire::DTypeElementBytes(entry.dtype);
   if (element_bytes == 0)
     return TooBig(wire::StrCat("tensor ", entry.name, " has strides over parts of bytes"));
   const auto size = FileBytes(entry);

@@ -62,7 +62,7 @@ TEST(MalformedSafetensors, WhatPeopleMistakeForSafetensorsGetsItsOwnHint) {
   const std::pair<std::string, std::string> starts[] = {
       {"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "git lfs pull"},
       {std::string("PK\x03\x04", 4) + std::string(100, '\0'), "ZIP"},
-      {"GGUF" + std::string(100, '\3'), "GGUF"},
+      {"GGUF" + std::string(100, '\3'), ".gguf"},
       {"<!DOCTYPE html><html><body>Log in</body></html>", "web page"}};
   for (const auto& [bytes, words] : starts) {
     const std::string path = dir.Write("mistaken.safetensors", bytes);
@@ -95,9 +95,9 @@ TEST(MalformedSafetensors, AFileThatCannotBeReadIsNotCalledMalformed) {
   EXPECT_EQ(wire::GetReason(ParseError(dir.path(), 4096)), wire::Reason::kReadFailed);
 }
 
-TEST(Formats, AFileOfNoKnownFormatIsUnsupported) {
+TEST(Formats, AFileThatClaimsAFormatThatNobodyReadsIsUnsupported) {
   const test::TempDir dir;
-  const std::string path = dir.Write("notes.txt", "remember the milk");
+  const std::string path = dir.Write("notes.ckpt", "remember the milk");
   const absl::Status status = ParseError(path, 17);
   EXPECT_EQ(wire::GetReason(status), wire::Reason::kFormatUnsupported);
   EXPECT_NE(std::string(status.message()).find(path), std::string::npos);

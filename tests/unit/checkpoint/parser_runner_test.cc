@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "gguf_files.h"
 #include "malformed_files.h"
 #include "supervisor/checkpoint_catalog.h"
 #include "support/checkpoint_writer.h"
@@ -71,10 +72,11 @@ class ParserRunnerTest : public ::testing::Test {
     return {.program_directory = dir_ / "bin", .deadline = std::chrono::seconds(10)};
   }
 
-  void ExpectRefusals(const std::vector<test::MalformedFile>& files) {
+  void ExpectRefusals(const std::vector<test::MalformedFile>& files,
+                      const std::string& name = "bad.safetensors") {
     for (const test::MalformedFile& file : files) {
       SCOPED_TRACE(file.name);
-      const std::string path = test::WriteFile(dir_ / "bad.safetensors", file);
+      const std::string path = test::WriteFile(dir_ / name, file);
       const auto start = steady_clock::now();
       const auto parsed = Parse(path);
       EXPECT_LT(steady_clock::now() - start, std::chrono::seconds(5));
@@ -127,6 +129,63 @@ TEST_F(ParserRunnerTest, EveryMalformedFileIsRefusedAtItsByte) {
 }
 
 TEST_F(ParserRunnerTest, TruncationIsRefusedAtEveryByte) { ExpectRefusals(test::TruncatedFiles()); }
+
+TEST_F(ParserRunnerTest, EveryMalformedGgufFileIsRefusedAtItsByte) {
+  ExpectRefusals(test::MalformedGgufFiles(), "bad.gguf");
+}
+
+TEST_F(ParserRunnerTest, APipelineComesBackWithTheNamesOfItsComponents) {
+  const std::string path = dir_.Write("model_index.json", "{}");
+  auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
+  checkpoint->files.push_back(Open(path));
+  checkpoint->files[0].name = "model_index.json";
+  checkpoint->files[0].companion = true;
+  checkpoint->components = {"unet", "vae"};
+  const auto parsed = runner_.Parse(*checkpoint);
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->format, "files");
+  EXPECT_EQ(parsed->source->view().size(), 0u);
+  const wire::ReferenceTable& reference = parsed->reference_table->view();
+  ASSERT_EQ(reference.metadata_count(), 1u);
+  EXPECT_EQ(reference.metadata(0),
+            (std::pair<std::string_view, std::string_view>("components", "unet,vae")));
+  ASSERT_EQ(reference.file_count(), 1u);
+  EXPECT_EQ(reference.file(0).name, "model_index.json");
+}
+
+// As much as a small file may have and a header may have, made of what costs most memory.
+TEST_F(ParserRunnerTest, TheWorstGgufFilesStayWithinTheMemoryLimit) {
+  const auto check = [this](const std::string& name, uint64_t pairs, uint64_t tensors,
+                            const std::string& body) {
+    const std::string path = dir_.Write("worst.gguf", test::GgufStart(tensors, pairs) + body);
+    const auto parsed = Parse(path);
+    EXPECT_TRUE(parsed.ok()) << name << parsed.status();
+  };
+  constexpr size_t kMost = test::kSanitized ? 6'000'000 : 60'000'000;
+  check("one string", 1, 0, test::GgufPair("k", 8, test::GgufString(std::string(kMost, 's'))));
+  std::string pairs;
+  for (int i = 0; i < 100'000; ++i) {
+    pairs +=
+        test::GgufPair(std::to_string(i), 8, test::GgufString(std::string(kMost / 120'000, 's')));
+  }
+  check("strings", 100'000, 0, pairs);
+  std::string empty;
+  for (size_t i = 0; i < kMost / 8; ++i) empty += test::GgufU64(0);
+  check("empty strings", 1, 0,
+        test::GgufPair("k", 9, test::GgufU32(8) + test::GgufU64(kMost / 8) + empty));
+  std::string tensors;
+  constexpr uint64_t kTensors = kMost / 60;
+  for (uint64_t i = 0; i < kTensors; ++i) {
+    tensors += test::GgufTensor(std::to_string(i), {0}, 0, 0);
+  }
+  check("tensors", 0, kTensors, tensors);
+  rusage children = {};
+  getrusage(RUSAGE_CHILDREN, &children);
+  std::cout << "largest parser: " << children.ru_maxrss / 1024 << " MiB\n";
+  if (!test::kSanitized) {
+    EXPECT_LT(children.ru_maxrss, 700 << 10);  // KiB
+  }
+}
 
 // The largest header that the format allows, made of what costs most memory per byte.
 TEST_F(ParserRunnerTest, TheWorstHeaderStaysWithinTheMemoryLimit) {

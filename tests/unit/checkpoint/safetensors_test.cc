@@ -5,13 +5,11 @@
 
 #include <chrono>
 #include <cstring>
-#include <fstream>
 #include <iostream>
-#include <iterator>
-#include <memory>
 
 #include "checkpoint/format.h"
 #include "malformed_files.h"
+#include "parsed_files.h"
 #include "support/checkpoint_writer.h"
 #include "support/temp_dir.h"
 #include "wire/error.h"
@@ -22,54 +20,7 @@
 namespace modeld::checkpoint {
 namespace {
 
-// Files, read and validated as the daemon would.
-class SourceTable {
- public:
-  explicit SourceTable(const std::vector<std::string>& paths) {
-    std::vector<InputFile> files;
-    std::vector<wire::UniqueFd> fds;
-    std::vector<uint64_t> sizes;
-    for (const std::string& path : paths) {
-      std::ifstream file(path, std::ios::binary);
-      contents_.emplace_back(std::istreambuf_iterator<char>(file),
-                             std::istreambuf_iterator<char>());
-      sizes.push_back(contents_.back().size());
-      fds.emplace_back(open(path.c_str(), O_RDONLY | O_CLOEXEC));
-      files.push_back(
-          {.path = path, .name = path, .fd = fds.back().get(), .size_bytes = sizes.back()});
-    }
-    auto parsed = ParseCheckpoint(files);
-    if (!parsed.ok()) {
-      status_ = parsed.status();
-      return;
-    }
-    format_ = parsed->format;
-    bytes_ = std::move(parsed->table);
-    reference_bytes_ = std::move(parsed->reference_table);
-    reference_ = wire::ReferenceTable::Validate(std::as_bytes(std::span(reference_bytes_))).value();
-    const auto view =
-        wire::TableView::Validate(std::as_bytes(std::span(bytes_)), {.region_sizes = sizes});
-    status_ = view.status();
-    if (view.ok()) view_ = *view;
-  }
-
-  const absl::Status& status() const { return status_; }
-  const std::string& format() const { return format_; }
-  const wire::TableView& view() const { return view_; }
-  const wire::ReferenceTable& reference() const { return reference_; }
-  std::string BytesOf(const wire::TensorEntry& entry) const {
-    return contents_[entry.region].substr(entry.offset, entry.size_bytes);
-  }
-
- private:
-  absl::Status status_;
-  std::string format_;
-  std::string reference_bytes_;
-  wire::ReferenceTable reference_;
-  std::vector<std::string> contents_;
-  std::string bytes_;
-  wire::TableView view_;
-};
+using SourceTable = test::ParsedFiles;
 
 SourceTable TableOf(const test::TempDir& dir, const std::string& header, size_t data_bytes) {
   return SourceTable({dir.Write("t.safetensors", test::SafetensorsFile(header, data_bytes))});

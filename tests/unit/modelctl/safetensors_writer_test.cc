@@ -176,6 +176,20 @@ TEST(SafetensorsWriter, ComesInPiecesAndStopsWhenTheSinkFails) {
   EXPECT_EQ(calls, 2);
 }
 
+TEST(SafetensorsWriter, RefusesQuantizedBlocksWhichTheFormatHasNot) {
+  Checkpoint checkpoint;
+  checkpoint.builder.Add({.name = "blk.0.weight",
+                          .dtype = wire::DType::kGgmlQ4_0,
+                          .shape = std::vector<int64_t>{32},
+                          .strides = std::vector<int64_t>{1},
+                          .region = 0,
+                          .offset = 0,
+                          .size_bytes = 18});
+  const absl::Status status = SafetensorsHeader(checkpoint.View()).status();
+  EXPECT_NE(std::string(status.message()).find("blk.0.weight is GGML_Q4_0"), std::string::npos)
+      << status;
+}
+
 TEST(SafetensorsWriter, SaysBeforehandHowMuchItWillWrite) {
   Checkpoint checkpoint;
   checkpoint.Add("a", wire::DType::kU8, {3, 2}, 0, {1, 3});

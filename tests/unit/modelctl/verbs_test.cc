@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "support/processes.h"
+#include "support/temp_dir.h"
 #include "unit/modelctl/fake_daemon.h"
 #include "unit/modelctl/run_modelctl.h"
 #include "wire/error.h"
@@ -493,6 +494,13 @@ TEST_F(VerbTest, CompletionOffersVerbsFlagsIdsAndReferences) {
   EXPECT_EQ(complete("modelctl -o ''", 2), "table\nwide\njson\nname\n");
   EXPECT_EQ(complete("modelctl evict 3", 2), std::string(kId) + "\n");
   EXPECT_EQ(complete("modelctl -o wide get models", 4), std::string(kReference) + "\n");
+
+  const TempDir hub;
+  hub.Mkdir("hub/models--some-org--a-model");
+  hub.Mkdir("hub/models--some-old-model");
+  setenv("HF_HOME", hub.path().c_str(), 1);
+  EXPECT_EQ(complete("modelctl load some-", 2), "some-old-model\nsome-org/a-model\n");
+  unsetenv("HF_HOME");
 }
 
 }  // namespace

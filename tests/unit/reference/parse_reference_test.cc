@@ -31,6 +31,16 @@ TEST(ParseReference, TakesPathsAsTheyAre) {
   EXPECT_EQ(Parsed("/"), (ReferencePath{"/", true}));
 }
 
+TEST(ParseReference, KnowsADigestFromAPath) {
+  const std::string digest = "sha256:" + std::string(32, 'a') + std::string(32, '0');
+  EXPECT_TRUE(Parsed(digest).digest);
+  EXPECT_FALSE(Parsed(digest).absolute);
+  for (const std::string& path :
+       {digest + "0", digest.substr(0, 70), "sha256:" + std::string(64, 'g'), "./" + digest}) {
+    EXPECT_FALSE(Parsed(path).digest) << path;
+  }
+}
+
 TEST(ParseReference, DecodesFileUris) {
   EXPECT_EQ(Parsed("file:///a/b%20c%2Fd%C3%A4"), (ReferencePath{"/a/b c/d\xC3\xA4", true}));
   EXPECT_EQ(Parsed("file://localhost/a"), (ReferencePath{"/a", true}));

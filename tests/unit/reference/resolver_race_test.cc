@@ -142,6 +142,63 @@ TEST_F(ResolverRace, AFileThatIsReplacedAllTheTimeIsOpenedAllTheSame) {
   EXPECT_GT(opened, 1900);
 }
 
+// Two whole checkpoints, one in the place of the other by turns: never a file of each.
+TEST_F(ResolverRace, ADirectoryThatTakesTurnsWithAnotherIsNeverMixed) {
+  for (const std::string side : {"x", "y"}) {
+    dir_.Write("root/" + side + "/model-00001-of-00002.safetensors", side);
+    dir_.Write("root/" + side + "/model-00002-of-00002.safetensors", side);
+    dir_.Write("root/" + side + "/config.json", side);
+  }
+  const Meanwhile swapping([&] { Exchange(dir_ / "root/x", dir_ / "root/y"); });
+  int opened = 0;
+  for (int i = 0; i < 3000; ++i) {
+    const auto checkpoint = resolver_.Resolve("x");
+    if (!checkpoint.ok()) {
+      EXPECT_EQ(wire::GetReason(checkpoint.status()), Reason::kCheckpointChanged)
+          << checkpoint.status();
+      continue;
+    }
+    ++opened;
+    ASSERT_EQ((*checkpoint)->files.size(), 3u);
+    std::string sides;
+    for (const plan::OpenFile& file : (*checkpoint)->files) {
+      char byte = 0;
+      ASSERT_EQ(::pread(file.fd.get(), &byte, 1, 0), 1);
+      sides += byte;
+    }
+    EXPECT_TRUE(sides == "xxx" || sides == "yyy") << sides;
+  }
+  EXPECT_GT(opened, 100);
+}
+
+TEST_F(ResolverRace, ACompanionThatTakesTurnsWithASymlinkOutside) {
+  dir_.Write("root/d/model.safetensors", "allowed");
+  dir_.Write("root/d/config.json", "allowed");
+  dir_.Symlink("../../out/m", "root/d/link");
+  int opened = 0;
+  int refused = 0;
+  const Meanwhile swapping([&] { Exchange(dir_ / "root/d/config.json", dir_ / "root/d/link"); });
+  for (int i = 0; i < 200'000 && (opened < 100 || refused < 100); ++i) {
+    const auto checkpoint = resolver_.Resolve("d");
+    if (!checkpoint.ok()) {
+      ++refused;
+      const Reason reason = wire::GetReason(checkpoint.status());
+      EXPECT_TRUE(reason == Reason::kPathNotAllowed || reason == Reason::kCheckpointChanged)
+          << checkpoint.status();
+      continue;
+    }
+    ++opened;
+    for (const plan::OpenFile& file : (*checkpoint)->files) {
+      char bytes[8] = {};
+      EXPECT_EQ(::pread(file.fd.get(), bytes, 7, 0), 7);
+      EXPECT_STREQ(bytes, "allowed");
+    }
+    if (HasFailure()) break;
+  }
+  EXPECT_GT(opened, 0);
+  EXPECT_GT(refused, 0);
+}
+
 TEST_F(ResolverRace, RenamesElsewhereDoNotMatter) {
   dir_.Mkdir("elsewhere/x");
   const Meanwhile renaming([&] {

@@ -19,7 +19,6 @@ namespace modeld::reference {
 namespace {
 
 using ::testing::HasSubstr;
-using ::testing::Not;
 using wire::Reason;
 
 // Two roots and a place outside both, in one directory.
@@ -232,16 +231,6 @@ TEST_F(ResolverTest, EndsSymlinkLoops) {
   dir_.Symlink("ping", "a/pong");
   EXPECT_THAT(Message(Path("a/loop"), Reason::kCheckpointNotFound), HasSubstr("symbolic links"));
   EXPECT_THAT(Message(Path("a/ping/x"), Reason::kCheckpointNotFound), HasSubstr("symbolic links"));
-}
-
-TEST_F(ResolverTest, SaysWhatToNameInsteadOfADirectory) {
-  dir_.Write("a/model/model.safetensors", "m");
-  dir_.Write("a/model/config.json", "{}");
-  const absl::Status status = Refused("model", Reason::kFormatUnsupported);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("directory"));
-  EXPECT_THAT(wire::GetErrorInfo(status).hint, HasSubstr(Path("a/model/model.safetensors")));
-  EXPECT_THAT(wire::GetErrorInfo(status).hint, Not(HasSubstr("config.json")));
-  ExpectRefused(Path("a"), Reason::kFormatUnsupported);
 }
 
 TEST_F(ResolverTest, RefusesSpecialFilesWithoutWaitingForThem) {

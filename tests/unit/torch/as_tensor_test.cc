@@ -138,6 +138,19 @@ TEST(AsTensor, NamesTheTensorAndTheDtypeThatLibTorchDoesNotHave) {
   }
 }
 
+TEST(AsTensor, SaysThatQuantizedBlocksAreToBeReadAsBytes) {
+  auto model = std::make_shared<FakeModel>();
+  model->Add<uint8_t>("blk.0.weight", DType::kGgmlQ4_0, {32}, std::vector<uint8_t>(18));
+  try {
+    AsTensor(model, "blk.0.weight");
+    FAIL() << "GGML_Q4_0 was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.reason(), "FORMAT_UNSUPPORTED");
+    EXPECT_THAT(error.what(), HasSubstr("GGML_Q4_0"));
+    EXPECT_THAT(error.what(), HasSubstr("quantized in blocks"));
+  }
+}
+
 TEST(AsTensor, PassesOnThatThereIsNoSuchTensor) {
   try {
     AsTensor(Matrix(), "v");

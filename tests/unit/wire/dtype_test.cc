@@ -45,13 +45,54 @@ TEST(DType, KnowsEveryTypeOfSafetensorsByNameAndSize) {
   }
 }
 
+// Numbers, elements and bytes of a block as gguf-py 0.19 (GGML_QUANT_SIZES) has them.
+TEST(DType, KnowsTheBlocksOfEveryQuantizedTypeOfGgml) {
+  const struct {
+    std::string_view name;
+    uint16_t ggml;
+    uint32_t elements;
+    uint32_t bytes;
+  } expected[] = {
+      {"GGML_Q4_0", 2, 32, 18},      {"GGML_Q4_1", 3, 32, 20},      {"GGML_Q5_0", 6, 32, 22},
+      {"GGML_Q5_1", 7, 32, 24},      {"GGML_Q8_0", 8, 32, 34},      {"GGML_Q2_K", 10, 256, 84},
+      {"GGML_Q3_K", 11, 256, 110},   {"GGML_Q4_K", 12, 256, 144},   {"GGML_Q5_K", 13, 256, 176},
+      {"GGML_Q6_K", 14, 256, 210},   {"GGML_Q8_K", 15, 256, 292},   {"GGML_IQ2_XXS", 16, 256, 66},
+      {"GGML_IQ2_XS", 17, 256, 74},  {"GGML_IQ3_XXS", 18, 256, 98}, {"GGML_IQ1_S", 19, 256, 50},
+      {"GGML_IQ4_NL", 20, 32, 18},   {"GGML_IQ3_S", 21, 256, 110},  {"GGML_IQ2_S", 22, 256, 82},
+      {"GGML_IQ4_XS", 23, 256, 136}, {"GGML_IQ1_M", 29, 256, 56},   {"GGML_TQ1_0", 34, 256, 54},
+      {"GGML_TQ2_0", 35, 256, 66},   {"GGML_MXFP4", 39, 32, 17},    {"GGML_NVFP4", 40, 64, 36},
+      {"GGML_Q1_0", 41, 128, 18},
+  };
+  for (const auto& row : expected) {
+    const auto dtype = static_cast<DType>(kFirstGgmlDType + row.ggml);
+    EXPECT_EQ(DTypeName(dtype), row.name);
+    EXPECT_EQ(DTypeFromName(row.name), dtype);
+    EXPECT_EQ(DTypeBlockOf(dtype), (DTypeBlock{row.elements, row.bytes * 8})) << row.name;
+    EXPECT_TRUE(IsBlockDType(dtype)) << row.name;
+    EXPECT_EQ(DTypeBits(dtype), 0u) << row.name;
+    EXPECT_EQ(DTypeElementBytes(dtype), 0u) << row.name;
+    EXPECT_EQ(DTypeAlignmentBytes(dtype), 32u) << row.name;
+  }
+}
+
+TEST(DType, SaysWhichElementsHaveBytesOfTheirOwn) {
+  EXPECT_EQ(DTypeElementBytes(DType::kBF16), 2u);
+  EXPECT_EQ(DTypeElementBytes(DType::kC64), 8u);
+  EXPECT_EQ(DTypeElementBytes(DType::kF4), 0u);
+  EXPECT_EQ(DTypeElementBytes(DType::kF6E2M3), 0u);
+  EXPECT_EQ(DTypeBlockOf(DType::kF6E2M3), (DTypeBlock{1, 6}));
+  EXPECT_FALSE(IsBlockDType(DType::kF4));
+}
+
 TEST(DType, RefusesWhatItDoesNotKnow) {
-  for (const int value : {0, 23, 65535}) {
+  // 64 + 0 is ggml's F32, which is the plain one; 73 is Q8_1, which no file has.
+  for (const uint16_t value : {0, 23, 63, 64, 73, 106, 65535}) {
+    EXPECT_FALSE(IsDType(value)) << value;
     EXPECT_EQ(DTypeName(static_cast<DType>(value)), "");
     EXPECT_EQ(DTypeBits(static_cast<DType>(value)), 0u);
     EXPECT_EQ(DTypeAlignmentBytes(static_cast<DType>(value)), 1u);
   }
-  for (const std::string_view name : {"", "f32", "F32 ", "F128", "FLOAT"}) {
+  for (const std::string_view name : {"", "f32", "F32 ", "F128", "FLOAT", "GGML_Q8_1", "Q4_0"}) {
     EXPECT_EQ(DTypeFromName(name), std::nullopt) << name;
   }
 }

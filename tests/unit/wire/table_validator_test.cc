@@ -211,7 +211,7 @@ TEST(TableValidator, QuotesANameWithoutControlCharacters) {
 // --- dtype, flags, dimensions
 
 TEST(TableValidator, RefusesUnknownDtypes) {
-  for (const uint16_t dtype : {0, 23, 255, 65535}) {
+  for (const uint16_t dtype : {0, 23, 64, 73, 255, 65535}) {
     ExpectMalformed(After([&](auto& t) { t.EditTensor(kBias, [&](auto& e) { e.dtype = dtype; }); }),
                     "unknown dtype", "bias");
   }
@@ -335,6 +335,25 @@ TEST(TableValidator, WantsTypesOfLessThanAByteWholeAndContiguous) {
   EXPECT_TRUE(check(DType::kF4, {0, 3}, {3, 1}, 0).ok());
   ExpectMalformed(check(DType::kF4, {3}, {1}, 2), "whole bytes", "w");
   ExpectMalformed(check(DType::kF4, {2, 3}, {1, 2}, 3), "not contiguous", "w");
+}
+
+TEST(TableValidator, WantsBlocksWholeInEveryRowAndContiguous) {
+  const auto check = [](DType dtype, Dims shape, Dims strides, uint64_t size) {
+    TableBuilder builder;
+    builder.AddRegion(1000);
+    AddStrided(builder, "w", dtype, shape, strides, 0, size);
+    return Check(builder.Build());
+  };
+  EXPECT_TRUE(check(DType::kGgmlQ4_0, {2, 64}, {64, 1}, 72).ok());
+  EXPECT_TRUE(check(DType::kGgmlQ6_K, {256}, {1}, 210).ok());
+  EXPECT_TRUE(check(DType::kGgmlQ4_0, {0, 32}, {32, 1}, 0).ok());
+  ExpectMalformed(check(DType::kGgmlQ4_0, {2, 16}, {16, 1}, 18), "whole blocks", "w");
+  ExpectMalformed(check(DType::kGgmlQ4_0, {64, 2}, {2, 1}, 72), "whole blocks", "w");
+  ExpectMalformed(check(DType::kGgmlQ4_0, {}, {}, 18), "whole blocks", "w");
+  ExpectMalformed(check(DType::kGgmlQ4_0, {2, 64}, {64, 1}, 71), "its shape takes 72", "w");
+  ExpectMalformed(check(DType::kGgmlQ4_0, {2, 32}, {64, 1}, 36), "not contiguous", "w");
+  constexpr int64_t kHuge = int64_t{1} << 62;
+  ExpectMalformed(check(DType::kGgmlQ8_0, {kHuge, 32}, {32, 1}, 34), "overflow", "w");
 }
 
 // --- place
