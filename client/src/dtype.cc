@@ -8,6 +8,7 @@ namespace modeld {
 static_assert(static_cast<int>(DType::kBool) == static_cast<int>(wire::DType::kBool));
 static_assert(static_cast<int>(DType::kC64) == static_cast<int>(wire::DType::kC64));
 static_assert(static_cast<int>(DType::kF6E3M2) == static_cast<int>(wire::DType::kF6E3M2));
+static_assert(static_cast<int>(DType::kC128) == static_cast<int>(wire::DType::kC128));
 
 std::string_view DTypeName(DType dtype) { return wire::DTypeName(static_cast<wire::DType>(dtype)); }
 

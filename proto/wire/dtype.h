@@ -34,6 +34,9 @@ enum class DType : uint16_t {
   kF4 = 20,
   kF6E2M3 = 21,
   kF6E3M2 = 22,
+  // Not in safetensors.
+  kC32 = 23,   // two F16
+  kC128 = 24,  // two F64
 };
 
 // `F32`, `BF16`, `F8_E4M3`, ...; empty for a value that is none of the enumerators.
@@ -42,6 +45,9 @@ std::optional<DType> DTypeFromName(std::string_view name);
 
 // Bits of one element; 0 for a value that is none of the enumerators.
 uint32_t DTypeBits(DType dtype);
+
+// Does safetensors have it?
+inline bool IsSafetensorsDType(DType dtype) { return dtype <= DType::kF6E3M2; }
 
 // What an element's address must be a multiple of, in bytes (1 for types of less than a byte).
 uint32_t DTypeAlignmentBytes(DType dtype);

@@ -9,7 +9,7 @@
 
 namespace modeld {
 
-// Spelled and sized as safetensors does. Values are stable across releases.
+// Spelled and sized as safetensors does, where it has them. Values are stable across releases.
 enum class DType : std::uint16_t {
   kBool = 1,
   kU8 = 2,
@@ -33,6 +33,8 @@ enum class DType : std::uint16_t {
   kF4 = 20,
   kF6E2M3 = 21,
   kF6E3M2 = 22,
+  kC32 = 23,   // two F16; not in safetensors
+  kC128 = 24,  // two F64; not in safetensors
 };
 
 // `F32`, `BF16`, `F8_E4M3`, ...; empty for a value that is none of the enumerators.

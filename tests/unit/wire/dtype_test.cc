@@ -34,6 +34,8 @@ TEST(DType, KnowsEveryTypeOfSafetensorsByNameAndSize) {
       {"F4", DType::kF4, 4, 1},
       {"F6_E2M3", DType::kF6E2M3, 6, 1},
       {"F6_E3M2", DType::kF6E3M2, 6, 1},
+      {"C32", DType::kC32, 32, 4},
+      {"C128", DType::kC128, 128, 16},
   };
   uint16_t value = 0;
   for (const auto& row : expected) {
@@ -46,7 +48,7 @@ TEST(DType, KnowsEveryTypeOfSafetensorsByNameAndSize) {
 }
 
 TEST(DType, RefusesWhatItDoesNotKnow) {
-  for (const int value : {0, 23, 65535}) {
+  for (const int value : {0, 25, 65535}) {
     EXPECT_EQ(DTypeName(static_cast<DType>(value)), "");
     EXPECT_EQ(DTypeBits(static_cast<DType>(value)), 0u);
     EXPECT_EQ(DTypeAlignmentBytes(static_cast<DType>(value)), 1u);
