@@ -9,6 +9,7 @@
 #include "checkpoint/read_file.h"
 #include "checkpoint/safetensors.h"
 #include "checkpoint/samples.h"
+#include "checkpoint/torch_format.h"
 #include "wire/error.h"
 #include "wire/utf8.h"
 
@@ -17,8 +18,10 @@ namespace {
 
 absl::StatusOr<const Format*> FindFormat(const InputFile& file) {
   static const SafetensorsFormat safetensors;
+  static const TorchScriptFormat torchscript;
+  static const TorchFormat torch;
   // By the file's first bytes and its name; the first that says yes.
-  static const std::array<const Format*, 1> formats = {&safetensors};
+  static const std::array<const Format*, 3> formats = {&safetensors, &torchscript, &torch};
 
   std::array<std::byte, kSniffBytes> buffer = {};
   const auto start = std::span(buffer).first(

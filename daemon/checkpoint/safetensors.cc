@@ -25,7 +25,7 @@ const char* HintForStart(std::span<const std::byte> start) {
     return "this is a Git LFS pointer and not the weights: run `git lfs pull`";
   }
   if (StartsWith(start, "PK\x03\x04")) {
-    return "this is a ZIP archive, perhaps written by torch.save: convert it to safetensors";
+    return "this is a ZIP archive, perhaps written by torch.save: give it the ending .pt";
   }
   if (StartsWith(start, "GGUF")) return "this is a GGUF file: convert it to safetensors";
   if (StartsWith(start, "<!DOCTYPE") || StartsWith(start, "<html")) {
