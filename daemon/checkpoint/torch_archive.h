@@ -57,6 +57,7 @@ class ArchivePickle {
                                                              FindPickleGlobal find);
 
   const PickleReader& pickle() const { return *reader_; }
+  std::string_view text() const { return text_; }
   const TorchPickle& source() const { return source_; }
 
  private:

@@ -294,17 +294,46 @@ absl::Status AddCheckpoint(const InputFile& file, uint32_t region, const std::st
   return AddTensors(file, region, found, out);
 }
 
-// The tensors of one pickle of a module.
+// A pickle with a prefix before some of its texts, which are in the order of the pickle. Only
+// frames would count their bytes, and LibTorch writes none.
+std::string WithPrefix(std::string_view text, const PickleReader& pickle,
+                       std::span<const Value> texts, std::string_view prefix) {
+  std::string out;
+  size_t at = 0;
+  for (const Value value : texts) {
+    const std::string_view old = pickle.text(value);
+    const std::string renamed = std::string(prefix) + std::string(old);
+    const auto length = static_cast<uint32_t>(renamed.size());
+    out += text.substr(at, pickle.position(value) - at);
+    out += 'X';  // BINUNICODE
+    out.append(reinterpret_cast<const char*>(&length), sizeof(length));
+    out += renamed;
+    at = static_cast<size_t>(old.data() - text.data()) + old.size();
+  }
+  out += text.substr(at);
+  return out;
+}
+
+// The tensors of one pickle of a module, whose records are in the folder of the pickle's name.
 absl::Status CollectScript(const InputFile& file, const TorchArchive& archive,
-                           std::string_view pickle_name, const std::string& name, size_t most,
+                           std::string_view folder, const std::string& name, Collector& out,
                            std::vector<TorchTensor>* found) {
-  const ZipRecord* const record = archive.Find(absl::StrCat(std::string(pickle_name), ".pkl"));
+  const std::string records = std::string(folder) + "/";
+  const ZipRecord* const record = archive.Find(std::string(folder) + ".pkl");
   const auto pickle = ArchivePickle::Read(file, archive, *record, FindTorchScriptGlobal);
   if (!pickle.ok()) return pickle.status();
-  TorchTensors tensors(archive.zip(), (*pickle)->source(),
-                       absl::StrCat(archive.folder(), std::string(pickle_name), "/"));
-  return TorchWalk((*pickle)->source(), tensors)
-      .Collect((*pickle)->pickle().root(), name, most, found);
+  TorchTensors tensors(archive.zip(), (*pickle)->source(), archive.folder() + records);
+  TorchWalk walk((*pickle)->source(), tensors);
+  if (auto status = walk.Collect((*pickle)->pickle().root(), name, out.tensors_left(), found);
+      !status.ok()) {
+    return status;
+  }
+  const auto keys = tensors.StorageKeys();
+  if (folder == "constants" && !keys.empty()) {
+    out.AddFile(kTorchScriptConstants,
+                WithPrefix((*pickle)->text(), (*pickle)->pickle(), keys, records));
+  }
+  return absl::OkStatus();
 }
 
 std::string RecordsFile(const TorchArchive& archive, const std::vector<TorchTensor>& tensors) {
@@ -317,6 +346,7 @@ std::string RecordsFile(const TorchArchive& archive, const std::vector<TorchTens
     field(tensor.storage->name.substr(archive.folder().size()));
     field(absl::StrCat(tensor.storage->size_bytes));
     field(absl::StrCat(tensor.storage_offset));
+    field(wire::DTypeName(tensor.dtype));
     field(tensor.name);
   }
   return text;
@@ -340,12 +370,10 @@ absl::Status AddScript(const InputFile& file, uint32_t region, Collector& out) {
   const auto archive = TorchArchive::Open(file);
   if (!archive.ok()) return archive.status();
   std::vector<TorchTensor> found;
-  if (auto status = CollectScript(file, *archive, "data", "", out.tensors_left(), &found);
-      !status.ok()) {
+  if (auto status = CollectScript(file, *archive, "data", "", out, &found); !status.ok()) {
     return status;
   }
-  if (auto status =
-          CollectScript(file, *archive, "constants", "constants", out.tensors_left(), &found);
+  if (auto status = CollectScript(file, *archive, "constants", "constants", out, &found);
       !status.ok()) {
     return status;
   }

@@ -33,9 +33,13 @@ class TorchScriptFormat : public Format {
                      Collector& out) const override;
 };
 
-// A small file of a TorchScript archive that modeld writes: which bytes of which record each tensor
-// is. Four fields for each, all ended by a NUL: the record (`data/0`), its size in bytes, the
-// tensor's offset in it in bytes, and the tensor's name.
+// Small files of a TorchScript archive that modeld writes. The first says which bytes of which
+// record each tensor is; five fields for each, all ended by a NUL: the record (`data/0`), its size
+// in bytes, the tensor's offset in it in bytes, its dtype as stored, and its name.
 inline constexpr char kTorchScriptRecords[] = ".modeld/records";
+// constants.pkl with `constants/` before the keys of its storages, so that they differ from those
+// of data.pkl: LibTorch takes storages that are there already by their keys alone. Only where there
+// are any.
+inline constexpr char kTorchScriptConstants[] = ".modeld/constants.pkl";
 
 }  // namespace modeld::checkpoint

@@ -265,6 +265,7 @@ absl::StatusOr<TorchTensors::Storage> TorchTensors::ReadStorage(Value value,
                                   "record ", Quoted(record->name), " of ", record->size_bytes,
                                   " bytes"));
   }
+  keys_.insert(parts[2]);
   const auto [located, is_new] = located_.try_emplace(record, 0);
   if (is_new) {
     const auto offset = zip_.Locate(*record);
@@ -333,6 +334,12 @@ absl::Status TorchTensors::UnpackHalfBytes(Value value, TorchTensor* tensor) con
   tensor->shape.back() = last;
   tensor->strides = wire::ContiguousStrides(tensor->shape);
   return absl::OkStatus();
+}
+
+std::vector<PickleReader::Value> TorchTensors::StorageKeys() const {
+  std::vector<Value> keys(keys_.begin(), keys_.end());
+  std::ranges::sort(keys, {}, [this](Value key) { return pickle_.position(key); });
+  return keys;
 }
 
 void SortAndMarkAliases(std::vector<TorchTensor>& tensors) {

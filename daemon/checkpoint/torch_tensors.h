@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "checkpoint/format.h"
@@ -65,6 +66,9 @@ class TorchTensors {
   // Reads what IsTensor. kCheckpointMalformed, kFormatUnsupported.
   absl::StatusOr<TorchTensor> Read(PickleReader::Value value, std::string_view name);
 
+  // The texts by which the tensors that were read name their storages, in the order of the pickle.
+  std::vector<PickleReader::Value> StorageKeys() const;
+
  private:
   using Value = PickleReader::Value;
   struct Storage {
@@ -93,6 +97,7 @@ class TorchTensors {
   const PickleReader& pickle_;
   const std::string folder_;
   absl::flat_hash_map<const ZipRecord*, uint64_t> located_;
+  absl::flat_hash_set<Value> keys_;
 };
 
 // Marks the tensors that share bytes, and puts all in the order of their bytes.

@@ -233,16 +233,20 @@ TEST(TorchScriptFormat, TensorsHaveTheNamesOfTheModuleAndTheRestIsSmallFiles) {
   EXPECT_EQ(text("data/0"), "none");
   EXPECT_EQ(text("constants/0"), "none");
   using namespace std::string_literals;
-  EXPECT_NE(text(kTorchScriptRecords)
-                .find("data/0\0"s
-                      "64\0"s
-                      "16\0list.0\0"s),
+  const std::string records = text(kTorchScriptRecords);
+  EXPECT_NE(records.find("data/0\0"s + "64\0"s + "16\0"s + "F32\0list.0\0"s), std::string::npos);
+  EXPECT_NE(records.find("constants/0\0"s + "64\0"s + "0\0"s + "F32\0constants.0\0"s),
             std::string::npos);
-  EXPECT_NE(text(kTorchScriptRecords)
-                .find("constants/0\0"s
-                      "64\0"s
-                      "0\0constants.0\0"s),
-            std::string::npos);
+}
+
+TEST(TorchScriptFormat, ConstantsGetKeysOfTheirOwn) {
+  const Read read(ScriptFile(test::Pickle(Floats(0, 16) + "\x85")));
+  const auto file = read.reference().find_file(kTorchScriptConstants);
+  ASSERT_TRUE(file);
+  const auto storage = test::Storage("FloatStorage", "constants/0", 16);
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(file->bytes.data()), file->bytes.size()),
+            test::Pickle(test::Tensor(storage, 0, {16}, {1}) + "\x85"));
+  EXPECT_FALSE(Read(ScriptFile(test::Pickle(")"))).reference().find_file(kTorchScriptConstants));
 }
 
 TEST(TorchScriptFormat, ASmallFileThatIsNotSmallIsRefused) {
