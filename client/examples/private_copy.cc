@@ -36,7 +36,7 @@ struct Tensor {
 };
 
 modeld::DType ParseDType(const std::string& name) {
-  for (int value = 1; value <= static_cast<int>(modeld::DType::kF6E3M2); ++value) {
+  for (int value = 1; value <= static_cast<int>(modeld::DType::kC128); ++value) {
     if (modeld::DTypeName(static_cast<modeld::DType>(value)) == name) {
       return static_cast<modeld::DType>(value);
     }

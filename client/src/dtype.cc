@@ -10,6 +10,7 @@ static_assert(static_cast<int>(DType::kC64) == static_cast<int>(wire::DType::kC6
 static_assert(static_cast<int>(DType::kF6E3M2) == static_cast<int>(wire::DType::kF6E3M2));
 static_assert(static_cast<int>(DType::kGgmlQ4_0) == static_cast<int>(wire::DType::kGgmlQ4_0));
 static_assert(static_cast<int>(DType::kGgmlQ1_0) == static_cast<int>(wire::DType::kGgmlQ1_0));
+static_assert(static_cast<int>(DType::kC128) == static_cast<int>(wire::DType::kC128));
 
 std::string_view DTypeName(DType dtype) { return wire::DTypeName(static_cast<wire::DType>(dtype)); }
 

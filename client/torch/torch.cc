@@ -44,8 +44,12 @@ std::optional<at::ScalarType> ScalarTypeOf(DType dtype) {
       return at::kFloat;
     case DType::kF64:
       return at::kDouble;
+    case DType::kC32:
+      return at::kComplexHalf;
     case DType::kC64:
       return at::kComplexFloat;
+    case DType::kC128:
+      return at::kComplexDouble;
 #if MODELD_TORCH_AT_LEAST(2, 1)
     case DType::kF8E4M3:
       return at::kFloat8_e4m3fn;

@@ -13,6 +13,7 @@
 #include "checkpoint/safetensors.h"
 #include "checkpoint/samples.h"
 #include "checkpoint/shard_index.h"
+#include "checkpoint/torch_format.h"
 #include "wire/error.h"
 #include "wire/utf8.h"
 
@@ -22,9 +23,12 @@ namespace {
 absl::StatusOr<const Format*> FindFormat(const InputFile& file) {
   static const GgufFormat gguf;
   static const SafetensorsFormat safetensors;
+  static const TorchScriptFormat torchscript;
+  static const TorchFormat torch;
   static const BlobFormat blob;
   // By the file's first bytes and its name; the first that says yes. The last takes nearly all.
-  static const std::array<const Format*, 3> formats = {&gguf, &safetensors, &blob};
+  static const std::array<const Format*, 5> formats = {&gguf, &safetensors, &torchscript, &torch,
+                                                       &blob};
 
   std::array<std::byte, kSniffBytes> buffer = {};
   const auto start = std::span(buffer).first(

@@ -23,7 +23,7 @@ bool StartsWith(std::span<const std::byte> bytes, std::string_view magic) {
 // What people take for safetensors by mistake.
 const char* HintForStart(std::span<const std::byte> start) {
   if (StartsWith(start, "PK\x03\x04")) {
-    return "this is a ZIP archive, perhaps written by torch.save: convert it to safetensors";
+    return "this is a ZIP archive, perhaps written by torch.save: give it the ending .pt";
   }
   if (StartsWith(start, "GGUF")) return "this is a GGUF file: give it the ending .gguf";
   return MistakenForModel(start);

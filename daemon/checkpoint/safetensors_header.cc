@@ -156,7 +156,7 @@ bool SafetensorsHeader::ReadDType(wire::DType* dtype) {
   const auto name = reader_.String();
   if (!name) return false;
   const auto known = wire::DTypeFromName(*name);
-  if (!known || wire::IsBlockDType(*known)) {
+  if (!known || !wire::IsSafetensorsDType(*known)) {
     hint_ =
         "docs/formats.md lists the dtypes that modeld knows: convert the tensor, or use a newer "
         "modeld";

@@ -35,6 +35,8 @@ constexpr Row kRows[] = {
     {DType::kF4, "F4", 4},
     {DType::kF6E2M3, "F6_E2M3", 6},
     {DType::kF6E3M2, "F6_E3M2", 6},
+    {DType::kC32, "C32", 32},
+    {DType::kC128, "C128", 128},
 };
 
 struct BlockRow {
@@ -119,7 +121,7 @@ uint32_t DTypeElementBytes(DType dtype) {
 
 uint32_t DTypeAlignmentBytes(DType dtype) {
   if (IsBlockDType(dtype)) return kBlockAlignmentBytes;
-  // A C64 is aligned as a whole, as LibTorch's complex is.
+  // A complex number is aligned as a whole, as LibTorch's are.
   return std::max(1u, DTypeBits(dtype) / 8);
 }
 

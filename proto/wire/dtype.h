@@ -36,6 +36,9 @@ enum class DType : uint16_t {
   kF4 = 20,
   kF6E2M3 = 21,
   kF6E3M2 = 22,
+  // Not in safetensors.
+  kC32 = 23,   // two F16
+  kC128 = 24,  // two F64
 
   // ggml's quantized types, spelled as ggml does: 64 + ggml's own number. Their elements lie in
   // blocks of a few dozen, each with scales of its own, and mean nothing alone: a block is the
@@ -95,6 +98,9 @@ uint32_t DTypeBits(DType dtype);
 // Bytes of one element; 0 where an element has no bytes of its own (types of less than a byte,
 // blocks): such tensors are contiguous, whatever else could have strides.
 uint32_t DTypeElementBytes(DType dtype);
+
+// Does safetensors have it?
+inline bool IsSafetensorsDType(DType dtype) { return dtype <= DType::kF6E3M2; }
 
 // What a tensor's address must be a multiple of, in bytes: an element's size, 1 for types of less
 // than a byte, and for blocks the 32 that GGUF files are aligned to by default.

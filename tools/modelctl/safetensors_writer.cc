@@ -33,17 +33,17 @@ void AppendQuoted(std::string_view text, std::string& out) {
   out += '"';
 }
 
-absl::Status TooBig(std::string_view what) {
+absl::Status CannotWrite(std::string_view what) {
   return absl::InvalidArgumentError(wire::StrCat("cannot be written as safetensors: ", what));
 }
 
 absl::StatusOr<uint64_t> FileBytes(const wire::TensorEntry& entry) {
-  if (wire::IsBlockDType(entry.dtype)) {
-    return TooBig(wire::StrCat("tensor ", entry.name, " is ", wire::DTypeName(entry.dtype),
-                               ", and the format has no quantized blocks; copy the file instead"));
+  if (!wire::IsSafetensorsDType(entry.dtype)) {
+    return CannotWrite(wire::StrCat("tensor ", entry.name, " is ", wire::DTypeName(entry.dtype),
+                                    ", which the format does not have; copy the file instead"));
   }
   const auto bytes = wire::ContiguousBytes(entry.dtype, entry.shape);
-  if (!bytes) return TooBig(wire::StrCat("tensor ", entry.name, " does not fill whole bytes"));
+  if (!bytes) return CannotWrite(wire::StrCat("tensor ", entry.name, " does not fill whole bytes"));
   return *bytes;
 }
 
@@ -61,7 +61,7 @@ absl::Status WriteTensor(const wire::TensorEntry& entry, const wire::ReadRegion&
   }
   const size_t element_bytes = wire::DTypeElementBytes(entry.dtype);
   if (element_bytes == 0)
-    return TooBig(wire::StrCat("tensor ", entry.name, " has strides over parts of bytes"));
+    return CannotWrite(wire::StrCat("tensor ", entry.name, " has strides over parts of bytes"));
   const auto size = FileBytes(entry);
   if (!size.ok()) return size.status();
   const auto bytes = read(entry.region, entry.offset, entry.size_bytes);
@@ -84,7 +84,7 @@ absl::StatusOr<uint64_t> SafetensorsDataBytes(const wire::TableView& table) {
     const auto bytes = FileBytes(table.entry(i));
     if (!bytes.ok()) return bytes.status();
     const auto sum = wire::CheckedAdd(total, *bytes);
-    if (!sum) return TooBig("its tensors have more bytes than a file can");
+    if (!sum) return CannotWrite("its tensors have more bytes than a file can");
     total = *sum;
   }
   return total;
@@ -110,7 +110,7 @@ absl::StatusOr<std::string> SafetensorsHeader(const wire::TableView& table,
     const auto bytes = FileBytes(entry);
     if (!bytes.ok()) return bytes.status();
     const auto end = wire::CheckedAdd(offset, *bytes);
-    if (!end) return TooBig("its tensors have more bytes than a file can");
+    if (!end) return CannotWrite("its tensors have more bytes than a file can");
     if (json.size() > 1) json += ',';
     AppendQuoted(entry.name, json);
     absl::StrAppend(&json, ":{\"dtype\":\"", wire::ToAbsl(wire::DTypeName(entry.dtype)),
@@ -121,8 +121,8 @@ absl::StatusOr<std::string> SafetensorsHeader(const wire::TableView& table,
   json += '}';
   json.append((kAlignmentBytes - json.size() % kAlignmentBytes) % kAlignmentBytes, ' ');
   if (json.size() > kMaxHeaderBytes) {
-    return TooBig(wire::StrCat("its header would have ", json.size(), " bytes, readers take ",
-                               kMaxHeaderBytes));
+    return CannotWrite(wire::StrCat("its header would have ", json.size(), " bytes, readers take ",
+                                    kMaxHeaderBytes));
   }
 
   std::string header;

@@ -9,7 +9,7 @@
 
 namespace modeld {
 
-// Spelled and sized as safetensors does, and ggml's quantized types as ggml does (64 + ggml's own
+// Spelled and sized as safetensors does where it has them, and ggml's quantized types as ggml does (64 + ggml's own
 // number). Values are stable across releases.
 enum class DType : std::uint16_t {
   kBool = 1,
@@ -34,6 +34,8 @@ enum class DType : std::uint16_t {
   kF4 = 20,
   kF6E2M3 = 21,
   kF6E3M2 = 22,
+  kC32 = 23,   // two F16; not in safetensors
+  kC128 = 24,  // two F64; not in safetensors
 
   kGgmlQ4_0 = 66,
   kGgmlQ4_1 = 67,

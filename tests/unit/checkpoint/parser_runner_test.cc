@@ -19,6 +19,7 @@
 
 #include "gguf_files.h"
 #include "malformed_files.h"
+#include "malformed_torch_files.h"
 #include "supervisor/checkpoint_catalog.h"
 #include "support/checkpoint_writer.h"
 #include "support/sanitizer.h"
@@ -185,6 +186,34 @@ TEST_F(ParserRunnerTest, TheWorstGgufFilesStayWithinTheMemoryLimit) {
   if (!test::kSanitized) {
     EXPECT_LT(children.ru_maxrss, 700 << 10);  // KiB
   }
+}
+
+// Bombs among them: the sandbox has 1 GiB of addresses and no file but the one.
+TEST_F(ParserRunnerTest, EveryMalformedArchiveOfPyTorchIsRefused) {
+  auto files = test::MalformedZips();
+  for (auto& file : test::MalformedPickles()) files.push_back(std::move(file));
+  for (const test::MalformedArchive& file : files) {
+    SCOPED_TRACE(file.name);
+    const std::string path = dir_.Write("bad.pt", file.bytes);
+    const absl::Status status = Parse(path).status();
+    const auto info = wire::GetErrorInfo(status);
+    EXPECT_EQ(info.reason, file.unsupported ? wire::Reason::kFormatUnsupported
+                                            : wire::Reason::kCheckpointMalformed)
+        << status;
+    EXPECT_NE(std::string(status.message()).find(file.words), std::string::npos) << status;
+    EXPECT_FALSE(info.hint.empty());
+  }
+}
+
+TEST_F(ParserRunnerTest, CompressedFilesOfAnArchiveAreInflatedInTheSandbox) {
+  std::vector<test::ZipEntry> entries = test::TorchEntries(test::Pickle(
+      test::Dict("w", test::Tensor(test::Storage("FloatStorage", "0", 16), 0, {16}, {1}))));
+  entries[0].deflate = true;
+  const auto parsed = Parse(dir_.Write("small.pt", test::WriteZip(entries).bytes));
+  ASSERT_TRUE(parsed.ok()) << parsed.status();
+  EXPECT_EQ(parsed->format, "torch");
+  ASSERT_EQ(parsed->source->view().size(), 1u);
+  EXPECT_EQ(parsed->source->view().entry(0).size_bytes, 64u);
 }
 
 // The largest header that the format allows, made of what costs most memory per byte.

@@ -109,10 +109,19 @@ TEST(AsTensor, LetsGoOfTheModelAfterATensorWithoutElements) {
 
 TEST(AsTensor, KnowsEveryDtypeThatLibTorchHas) {
   const std::vector<std::pair<DType, at::ScalarType>> expected = {
-      {DType::kBool, at::kBool},  {DType::kU8, at::kByte},          {DType::kI8, at::kChar},
-      {DType::kI16, at::kShort},  {DType::kI32, at::kInt},          {DType::kI64, at::kLong},
-      {DType::kF16, at::kHalf},   {DType::kBF16, at::kBFloat16},    {DType::kF32, at::kFloat},
-      {DType::kF64, at::kDouble}, {DType::kC64, at::kComplexFloat},
+      {DType::kBool, at::kBool},
+      {DType::kU8, at::kByte},
+      {DType::kI8, at::kChar},
+      {DType::kI16, at::kShort},
+      {DType::kI32, at::kInt},
+      {DType::kI64, at::kLong},
+      {DType::kF16, at::kHalf},
+      {DType::kBF16, at::kBFloat16},
+      {DType::kF32, at::kFloat},
+      {DType::kF64, at::kDouble},
+      {DType::kC64, at::kComplexFloat},
+      {DType::kC32, at::kComplexHalf},
+      {DType::kC128, at::kComplexDouble},
   };
   for (const auto& [dtype, scalar_type] : expected) {
     auto model = std::make_shared<FakeModel>();

@@ -34,6 +34,8 @@ TEST(DType, KnowsEveryTypeOfSafetensorsByNameAndSize) {
       {"F4", DType::kF4, 4, 1},
       {"F6_E2M3", DType::kF6E2M3, 6, 1},
       {"F6_E3M2", DType::kF6E3M2, 6, 1},
+      {"C32", DType::kC32, 32, 4},
+      {"C128", DType::kC128, 128, 16},
   };
   uint16_t value = 0;
   for (const auto& row : expected) {
@@ -86,7 +88,7 @@ TEST(DType, SaysWhichElementsHaveBytesOfTheirOwn) {
 
 TEST(DType, RefusesWhatItDoesNotKnow) {
   // 64 + 0 is ggml's F32, which is the plain one; 73 is Q8_1, which no file has.
-  for (const uint16_t value : {0, 23, 63, 64, 73, 106, 65535}) {
+  for (const uint16_t value : {0, 25, 63, 64, 73, 106, 65535}) {
     EXPECT_FALSE(IsDType(value)) << value;
     EXPECT_EQ(DTypeName(static_cast<DType>(value)), "");
     EXPECT_EQ(DTypeBits(static_cast<DType>(value)), 0u);

@@ -211,7 +211,7 @@ TEST(TableValidator, QuotesANameWithoutControlCharacters) {
 // --- dtype, flags, dimensions
 
 TEST(TableValidator, RefusesUnknownDtypes) {
-  for (const uint16_t dtype : {0, 23, 64, 73, 255, 65535}) {
+  for (const uint16_t dtype : {0, 25, 64, 73, 255, 65535}) {
     ExpectMalformed(After([&](auto& t) { t.EditTensor(kBias, [&](auto& e) { e.dtype = dtype; }); }),
                     "unknown dtype", "bias");
   }

@@ -87,4 +87,23 @@ BindReport BindParameters(torch::nn::Module& module, std::shared_ptr<const Model
 BindReport BindParameters(torch::jit::Module& module, std::shared_ptr<const Model> model,
                           const BindOptions& options = {});
 
+struct TorchScriptOptions {
+  // Share buffers too: as in BindOptions.
+  bool share_buffers = false;
+};
+
+// The module of a TorchScript archive that modeld has resident, as torch::jit::load would give it:
+// its code from the reference's small files, its parameters, constants and other tensors the
+// resident memory, which it holds for as long as it lives. No weights are read, and none are copied
+// but buffers. It is in the mode (training or not) in which it was saved; requires_grad is false.
+// It runs whatever code the archive has, as torch::jit::load does: for archives that you trust.
+//
+// Parts of a storage of which the module holds no tensor over the whole are copied, too.
+//
+// Throws Error (kInvalidArgument, FIELD_INVALID) for a model that is no TorchScript archive, or of
+// which the load configuration left out or converted a tensor; c10::Error where this LibTorch
+// cannot compile the code.
+torch::jit::Module LoadTorchScript(std::shared_ptr<const Model> model,
+                                   const TorchScriptOptions& options = {});
+
 }  // namespace modeld
