@@ -35,6 +35,7 @@ struct Config {
   std::string metrics_listen;  // `127.0.0.1:9464`; empty: no metrics
   base::Duration stop_timeout = std::chrono::seconds(5);
   base::Duration agent_grace = std::chrono::seconds(60);
+  bool share_tensors = true;
 };
 
 // Where a value comes from: `default`, `/etc/modeld/modeld.toml:3`, `MODELD_ROOTS`, `--root`. By

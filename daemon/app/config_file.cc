@@ -32,14 +32,18 @@ std::optional<RawValue::Item> ItemOf(const toml::node& node, const std::string& 
   if (const auto* number = node.as_integer()) {
     return RawValue::Item{std::to_string(number->get()), true, place};
   }
+  if (const auto* truth = node.as_boolean()) {
+    return RawValue::Item{truth->get() ? "true" : "false", false, place};
+  }
   return std::nullopt;
 }
 
 absl::StatusOr<RawValue> ValueOf(std::string_view name, const toml::node& node,
                                  const std::string& path) {
   const auto wrong = [&](const toml::node& where) {
-    return Wrong(path, where.source(),
-                 wire::StrCat("`", name, "` must be text, a number or a list of these"));
+    return Wrong(
+        path, where.source(),
+        wire::StrCat("`", name, "` must be text, a number, true or false, or a list of these"));
   };
   RawValue value{.items = {}, .is_list = node.is_array(), .origin = {}};
   value.origin = wire::StrCat(path, ":", node.source().begin.line);

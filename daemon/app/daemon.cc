@@ -116,6 +116,7 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capac
                 .plan_executor = &plan_pool_,
                 .clock = &base::SystemClock(),
                 .timer = timer_.get(),
+                .share_tensors = config.share_tensors,
                 .on_acquired = OnAcquired(activity_)}),
       event_logger_(manager_.events()),
       host_backend_(store, &manager_),

@@ -68,6 +68,10 @@ constexpr Setting kSettings[] = {
      "Empty: nowhere."},
     {"stop_timeout", "", SettingKind::kDuration, &Config::stop_timeout, "\"5s\"",
      "How long a stopping modeld waits for holders to let go before it leaves.", true},
+    {"share_tensors", "", SettingKind::kSwitch, &Config::share_tensors, "true",
+     "May a residency use tensors that lie in another one's memory? Equal checkpoints are one copy "
+     "in\n"
+     "any case; this is about different ones with some tensors in common."},
     {"agent_grace", "", SettingKind::kDuration, &Config::agent_grace, "\"1min\"",
      "How long an agent keeps its memory when its modeld has died, for the next one to take over."},
 };
@@ -237,6 +241,14 @@ struct Parser {
     return Take(ParseDuration(only()), config.*member);
   }
 
+  absl::Status operator()(bool Config::*member) const {
+    if (only() != "true" && only() != "false") {
+      return Wrong(setting, value, wire::StrCat(Quoted(only()), " is neither true nor false"));
+    }
+    config.*member = only() == "true";
+    return absl::OkStatus();
+  }
+
   absl::Status operator()(LogLevel Config::*member) const {
     const auto level = std::ranges::find(kLevels, only());
     if (level == std::end(kLevels)) {
@@ -309,6 +321,7 @@ struct Printer {
   std::string operator()(base::Duration Config::*member) const {
     return Quoted(DurationText(config.*member));
   }
+  std::string operator()(bool Config::*member) const { return config.*member ? "true" : "false"; }
   std::string operator()(PerGpu<Capacity> Config::*member) const {
     return List(config.*member, [](const Capacity& capacity) { return CapacityText(capacity); });
   }

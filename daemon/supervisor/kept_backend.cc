@@ -13,6 +13,7 @@ void SayNotKept(const std::string& id, std::string_view why) {
 
 // What keeps a residency's descriptors open until they are stored.
 struct KeepAlive {
+  residency::ResidencyRecord record;
   std::shared_ptr<const residency::ResidentMemory> memory;
   wire::UniqueFd record_fd;
 };
@@ -23,7 +24,10 @@ void KeptBackend::Restore(std::vector<FoundResidency> found) {
   wire::MutexLock lock(mutex_);
   for (FoundResidency& residency : found) {
     const std::string id = residency.entry.record.id;
-    if (store_ != nullptr) kept_[id] = std::move(residency.names);
+    if (store_ != nullptr) {
+      kept_[id] = std::move(residency.names);
+      stored_[id] = {residency.entry.memory, residency.entry.digests};
+    }
     restored_.emplace(id, std::move(residency.entry));
   }
 }
@@ -46,6 +50,7 @@ void KeptBackend::ForgetAll() {
   {
     wire::MutexLock lock(mutex_);
     kept.swap(kept_);
+    stored_.clear();
   }
   for (auto& [id, names] : kept) store_->Remove(std::move(names));
 }
@@ -58,6 +63,23 @@ void KeptBackend::Load(residency::LoadJob job) {
   backend_->Load(std::move(job));
 }
 
+void KeptBackend::Identify(residency::LoadJob job) { backend_->Identify(std::move(job)); }
+
+// Another record is another descriptor: all of it goes in anew.
+void KeptBackend::UpdateRecord(const residency::ResidencyRecord& record) {
+  std::vector<std::string> names;
+  Stored stored;
+  {
+    wire::MutexLock lock(mutex_);
+    auto node = kept_.extract(record.id);
+    if (!node.empty()) names = std::move(node.mapped());
+    if (auto found = stored_.find(record.id); found != stored_.end()) stored = found->second;
+  }
+  if (!names.empty()) store_->Remove(std::move(names));
+  if (stored.memory != nullptr) Keep(record, stored.memory, stored.digests);
+  backend_->UpdateRecord(record);
+}
+
 void KeptBackend::CancelLoad(const std::string& residency_id) {
   backend_->CancelLoad(residency_id);
 }
@@ -68,6 +90,7 @@ void KeptBackend::Release(const std::string& residency_id) {
     wire::MutexLock lock(mutex_);
     auto node = kept_.extract(residency_id);
     if (!node.empty()) names = std::move(node.mapped());
+    stored_.erase(residency_id);
     restored_.erase(residency_id);
   }
   if (!names.empty()) store_->Remove(std::move(names));
@@ -107,6 +130,12 @@ void KeptBackend::OnDigest(const std::string& residency_id, Digests digests) {
   observer_->OnDigest(residency_id, std::move(digests));
 }
 
+void KeptBackend::OnIdentified(
+    const std::string& residency_id,
+    absl::StatusOr<std::shared_ptr<const plan::ContentDigests>> digests) {
+  observer_->OnIdentified(residency_id, std::move(digests));
+}
+
 void KeptBackend::OnReleased(const std::string& residency_id, uint64_t unreturned_bytes) {
   observer_->OnReleased(residency_id, unreturned_bytes);
 }
@@ -144,13 +173,14 @@ void KeptBackend::Keep(const residency::ResidencyRecord& record, const Memory& m
   if (!items.ok()) return SayNotKept(record.id, std::string(items.status().message()));
   std::vector<std::string> names;
   for (const DescriptorStore::Item& item : items->items) names.push_back(item.name);
-  auto alive = std::make_shared<KeepAlive>(KeepAlive{memory, std::move(items->record_fd)});
+  auto alive = std::make_shared<KeepAlive>(KeepAlive{record, memory, std::move(items->record_fd)});
   if (!store_->Store(std::move(items->items), std::move(alive))) {
     return SayNotKept(record.id, "the store of descriptors is full: raise FileDescriptorStoreMax");
   }
   {
     wire::MutexLock lock(mutex_);
     kept_[record.id] = std::move(names);
+    stored_[record.id] = {memory, nullptr};
   }
   if (digests != nullptr) KeepDigest(record.id, digests);
 }
@@ -163,7 +193,9 @@ void KeptBackend::KeepDigest(const std::string& residency_id, const Digests& dig
   const auto found = kept_.find(residency_id);
   if (found == kept_.end()) return;
   const std::string name = item.name;
-  if (store_->Store({std::move(item)}, digests)) found->second.push_back(name);
+  if (!store_->Store({std::move(item)}, digests)) return;
+  found->second.push_back(name);
+  stored_[residency_id].digests = digests;
 }
 
 }  // namespace modeld::supervisor

@@ -36,7 +36,9 @@ class KeptBackend : public residency::DeviceBackend, public residency::BackendOb
 
   // DeviceBackend
   void Load(residency::LoadJob job) override;
+  void Identify(residency::LoadJob job) override;
   void CancelLoad(const std::string& residency_id) override;
+  void UpdateRecord(const residency::ResidencyRecord& record) override;
   void Release(const std::string& residency_id) override;
   void Adopt(const residency::ResidencyRecord& record,
              std::shared_ptr<const residency::ResidentMemory> memory,
@@ -50,6 +52,8 @@ class KeptBackend : public residency::DeviceBackend, public residency::BackendOb
   void OnLoadFailed(const std::string& residency_id, absl::Status status) override;
   void OnDigest(const std::string& residency_id,
                 std::shared_ptr<const residency::ResidentDigests> digests) override;
+  void OnIdentified(const std::string& residency_id,
+                    absl::StatusOr<std::shared_ptr<const plan::ContentDigests>> digests) override;
   void OnReleased(const std::string& residency_id, uint64_t unreturned_bytes) override;
   void OnAgentUp(const std::string& device, const residency::AgentInfo& info) override;
   void OnAgentDown(const std::string& device, const absl::Status& why) override;
@@ -72,6 +76,12 @@ class KeptBackend : public residency::DeviceBackend, public residency::BackendOb
   std::map<std::string, residency::ResidencyRecord> loading_ MODELD_GUARDED_BY(mutex_);
   // By residency: the names of what is in the store.
   std::map<std::string, std::vector<std::string>> kept_ MODELD_GUARDED_BY(mutex_);
+  // What is stored of each, so that it can be stored anew with another record.
+  struct Stored {
+    Memory memory;
+    Digests digests;
+  };
+  std::map<std::string, Stored> stored_ MODELD_GUARDED_BY(mutex_);
   // Found in the store, and not told yet.
   std::map<std::string, InventoryEntry> restored_ MODELD_GUARDED_BY(mutex_);
 };

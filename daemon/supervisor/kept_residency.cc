@@ -99,8 +99,10 @@ absl::StatusOr<InventoryEntry> Put(const std::string& id, Parts parts) {
   }
   item->clear_weights_digest();
   if (parts.digest.valid()) {
+    const auto attachments = static_cast<size_t>(item->record().attachment_sizes_size());
+    if (attachments > fds.size()) return absl::DataLossError("descriptors of it are missing");
     item->set_weights_digest(parts.weights_digest);
-    fds.push_back(std::move(parts.digest));
+    fds.insert(fds.end() - static_cast<std::ptrdiff_t>(attachments), std::move(parts.digest));
   }
   return ReadInventoryItem(*item, std::move(fds));
 }
@@ -111,7 +113,6 @@ absl::StatusOr<KeptItems> ItemsOf(const residency::ResidencyRecord& record,
                                   const residency::ResidentMemory& memory) {
   v1::InventoryItem item;
   item.set_residency_id(record.id);
-  item.set_record(EncodeRecord(record));
   item.set_table_size_bytes(memory.table->size_bytes());
   KeptItems kept;
   size_t next = 0;
@@ -119,10 +120,14 @@ absl::StatusOr<KeptItems> ItemsOf(const residency::ResidencyRecord& record,
     kept.items.push_back({NameOf(record.id, absl::StrCat(next++)), fd});
   };
   add(memory.table->fd());
-  for (const residency::LoadedSegment& segment : memory.segments) {
-    wire::ToProto(segment.info, *item.add_segments());
-    for (const wire::UniqueFd& fd : segment.fds) add(fd.get());
+  for (const auto& segment : memory.segments) {
+    wire::ToProto(segment->info, *item.add_segments());
+    item.add_segment_ids(segment->id);
+    for (const wire::UniqueFd& fd : segment->fds) add(fd.get());
   }
+  std::vector<int> attachments;
+  EncodeRecord(record, item.mutable_record(), &attachments);
+  for (const int fd : attachments) add(fd);
   auto record_fd = wire::MakeSealedMemfd("modeld-record", item.SerializeAsString());
   if (!record_fd.ok()) return record_fd.status();
   kept.record_fd = *std::move(record_fd);
@@ -133,15 +138,15 @@ absl::StatusOr<KeptItems> ItemsOf(const residency::ResidencyRecord& record,
 
 DescriptorStore::Item DigestItem(const std::string& residency_id,
                                  const residency::ResidentDigests& digests) {
-  const absl::string_view bytes(reinterpret_cast<const char*>(digests.weights.data()),
-                                digests.weights.size());
+  const wire::Digest& weights = digests.content->weights;
+  const absl::string_view bytes(reinterpret_cast<const char*>(weights.data()), weights.size());
   return {NameOf(residency_id, absl::StrCat(kDigest, absl::BytesToHexString(bytes))),
           digests.table_fd.get()};
 }
 
 bool IsKeepable(const residency::ResidentMemory& memory) {
   return std::none_of(memory.segments.begin(), memory.segments.end(), [](const auto& segment) {
-    return segment.info.kind == wire::SegmentKind::kCudaIpc;
+    return segment->info.kind == wire::SegmentKind::kCudaIpc;
   });
 }
 

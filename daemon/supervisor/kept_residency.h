@@ -17,8 +17,8 @@ namespace modeld::supervisor {
 // that belong to one follow as `residency-<id>-<n>`; `residency-<id>-digest-<hex>` is the table of
 // digests, once they are known, with the weights digest in its name.
 
-// Everything but the digests. `memory` has to live as long as the items are used; the record's own
-// descriptor is `record_fd`. What MakeSealedMemfd says.
+// Everything but the digests. `record` and `memory` have to live as long as the items are used; the
+// record's own descriptor is `record_fd`. What MakeSealedMemfd says.
 struct KeptItems {
   std::vector<DescriptorStore::Item> items;
   wire::UniqueFd record_fd;

@@ -52,7 +52,7 @@ _modelctl() {
     cword=$COMP_CWORD
   fi
 
-  local verbs='ps ls list get load evict pin unpin leases devices events inspect verify export health doctor version'
+  local verbs='ps ls list get load evict pin unpin leases devices events inspect digest verify export health doctor version'
   local flags='-H --endpoint -o --output --timeout -h --help'
   local verb='' i at=0
   for ((i = 1; i < cword; i++)); do
@@ -85,13 +85,17 @@ _modelctl() {
       __modelctl_reply "$(__modelctl_ask -o name devices; __modelctl_ordinals)"
       return
       ;;
-    --instance | --history) return ;;
+    --cast)
+      COMPREPLY=($(compgen -W 'F32 F16 BF16' -- "$cur"))
+      return
+      ;;
+    --instance | --history | --include | --exclude | --key-prefix | --expect) return ;;
   esac
 
   case $verb in
     '') ;;
     ps | ls | list) flags+=' -a --all -t --tree -w --watch' ;;
-    load) flags+=' --device --keep-host --instance --private --pin --no-wait' ;;
+    load) flags+=' --device --keep-host --instance --private --cast --include --exclude --key-prefix --expect --pin --no-wait' ;;
     events) flags+=' --history -f --follow' ;;
     inspect) flags+=' --tensors' ;;
   esac
@@ -110,7 +114,7 @@ _modelctl() {
       compopt -o filenames 2>/dev/null
       __modelctl_reply "$(compgen -f -- "$cur"; __modelctl_hub_models)"
       ;;
-    verify)
+    digest | verify)
       __modelctl_reply "$(__modelctl_ids; __modelctl_references; __modelctl_hub_models; compgen -f -- "$cur")"
       ;;
     export)

@@ -7,10 +7,10 @@
 
 #include "support/checkpoint_writer.h"
 #include "support/daemon_fixture.h"
-#include "support/test_gpus.h"
 #include "support/lease_holder.h"
 #include "support/processes.h"
 #include "support/rpc_client.h"
+#include "support/test_gpus.h"
 #include "wire/segment.h"
 
 namespace modeld::test {

@@ -6,9 +6,9 @@
 #include <signal.h>
 
 #include "support/checkpoint_writer.h"
-#include "support/test_gpus.h"
 #include "support/processes.h"
 #include "support/rpc_client.h"
+#include "support/test_gpus.h"
 #include "support/worker_process.h"
 #include "wire/segment.h"
 

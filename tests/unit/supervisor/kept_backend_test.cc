@@ -59,7 +59,11 @@ class FakeBackend : public residency::DeviceBackend {
  public:
   explicit FakeBackend(const FakeStore* store = nullptr) : store_(store) {}
   void Load(residency::LoadJob job) override { loads.push_back(job.record.id); }
+  void Identify(residency::LoadJob) override {}
   void CancelLoad(const std::string& id) override { cancelled.push_back(id); }
+  void UpdateRecord(const residency::ResidencyRecord& record) override {
+    updated.push_back(record.id);
+  }
   void Release(const std::string& id) override {
     released.push_back(id);
     if (store_ != nullptr) stored_at_release = store_->fds.size();
@@ -72,6 +76,7 @@ class FakeBackend : public residency::DeviceBackend {
 
   std::vector<std::string> loads;
   std::vector<std::string> cancelled;
+  std::vector<std::string> updated;
   std::vector<std::string> released;
   std::vector<std::string> adopted;
   size_t stored_at_release = 0;
@@ -89,18 +94,23 @@ class KeptBackendTest : public ::testing::Test {
   std::shared_ptr<const residency::ResidentMemory> Memory() const {
     auto memory = std::make_shared<residency::ResidentMemory>();
     memory->table = job_.plan->table;
-    residency::LoadedSegment& segment = memory->segments.emplace_back();
-    segment.info.size_bytes = job_.plan->segment_sizes.front();
+    auto segment = std::make_shared<residency::LoadedSegment>();
+    segment->id = job_.record.id + "/0";
+    segment->info.size_bytes = job_.plan->segment_sizes.front();
     auto fd = wire::MakeSealedMemfd("segment", std::string(job_.plan->segment_sizes.front(), '\0'));
     EXPECT_TRUE(fd.ok()) << fd.status();
-    segment.fds.push_back(*std::move(fd));
+    segment->fds.push_back(*std::move(fd));
+    memory->segments.push_back(std::move(segment));
     return memory;
   }
 
   std::shared_ptr<const residency::ResidentDigests> Digests() const {
     const std::vector<wire::Digest> tensors(job_.plan->table->view().size(), wire::Digest{});
     auto digests = std::make_shared<residency::ResidentDigests>();
-    digests->weights = wire::WeightsDigest(job_.plan->table->view(), tensors);
+    plan::ContentDigests content;
+    content.weights = wire::WeightsDigest(job_.plan->table->view(), tensors);
+    content.tensors = tensors;
+    digests->content = std::make_shared<const plan::ContentDigests>(std::move(content));
     auto fd =
         wire::MakeSealedMemfd("digests", std::string(reinterpret_cast<const char*>(tensors.data()),
                                                      tensors.size() * wire::kDigestBytes));
@@ -135,6 +145,30 @@ TEST_F(KeptBackendTest, KeepsWhatIsReadyUntilItIsReleased) {
   EXPECT_THAT(store_.names(), IsEmpty());
   EXPECT_EQ(backend_.stored_at_release, 0u) << "released before the store let go";
   EXPECT_THAT(backend_.released, ElementsAre(job_.record.id));
+}
+
+TEST_F(KeptBackendTest, KeepsWhatTheRecordIsNow) {
+  KeptBackend kept(&store_, &manager_);
+  LoadInto(kept);
+  residency::ResidencyRecord record = job_.record;
+  wire::ReferenceTableBuilder table;
+  table.AddMetadata("step", "7");
+  record.sources.push_back(
+      {.content_key = "another",
+       .format = "torch",
+       .references = {"b.pt"},
+       .reference_table = plan::SealedReferenceTable::Make(table.Build()).value()});
+  kept.UpdateRecord(record);
+  EXPECT_THAT(backend_.updated, ElementsAre(job_.record.id));
+  EXPECT_THAT(store_.fds, SizeIs(5));  // and the reference table
+  const Found found = Assemble(store_.Inherit());
+  ASSERT_THAT(found.residencies, SizeIs(1));
+  const InventoryEntry& entry = found.residencies.front().entry;
+  ASSERT_THAT(entry.record.sources, SizeIs(2));
+  EXPECT_EQ(entry.record.sources[1].reference_table->view().metadata(0).second, "7");
+  EXPECT_NE(entry.digests, nullptr);
+  kept.Release(job_.record.id);
+  EXPECT_THAT(store_.names(), IsEmpty());
 }
 
 TEST_F(KeptBackendTest, KeepsNothingOfALoadThatFailed) {
@@ -173,10 +207,10 @@ TEST_F(KeptBackendTest, GivesAnAgentThatKnowsNothingWhatWasKept) {
   EXPECT_THAT(agent.adopted, ElementsAre(job_.record.id));
   ASSERT_TRUE(manager.inventory.contains(job_.record.id));
   const auto& told = manager.inventory.at(job_.record.id);
-  EXPECT_EQ(told.record.references, job_.record.references);
+  EXPECT_EQ(told.record.sources.front().references, job_.record.sources.front().references);
   EXPECT_EQ(told.record.generation, job_.record.generation);
   ASSERT_NE(told.digests, nullptr);
-  EXPECT_EQ(told.digests->weights, Digests()->weights);
+  EXPECT_EQ(told.digests->content->weights, Digests()->content->weights);
   EXPECT_EQ(told.memory->table->view().size(), job_.plan->table->view().size());
   EXPECT_THAT(store_.fds, SizeIs(4)) << "nothing is stored twice";
 
@@ -211,9 +245,11 @@ TEST_F(KeptBackendTest, KeepsWhatAnAgentBringsAlong) {
 TEST_F(KeptBackendTest, KeepsNoHandlesThatDieWithTheirAgent) {
   auto memory = std::make_shared<residency::ResidentMemory>();
   memory->table = job_.plan->table;
-  memory->segments.emplace_back().info = {.kind = wire::SegmentKind::kCudaIpc,
-                                          .size_bytes = job_.plan->segment_sizes.front(),
-                                          .ipc_handle = std::string(wire::kIpcHandleBytes, 'x')};
+  auto segment = std::make_shared<residency::LoadedSegment>();
+  segment->info = {.kind = wire::SegmentKind::kCudaIpc,
+                   .size_bytes = job_.plan->segment_sizes.front(),
+                   .ipc_handle = std::string(wire::kIpcHandleBytes, 'x')};
+  memory->segments.push_back(std::move(segment));
   KeptBackend kept(&store_, &manager_);
   kept.set_backend(&backend_);
   kept.Load(job_);
