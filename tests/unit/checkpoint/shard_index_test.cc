@@ -6,6 +6,7 @@
 #include <ctime>
 #include <iostream>
 
+#include "absl/strings/str_cat.h"
 #include "malformed_files.h"
 #include "parsed_files.h"
 #include "support/sanitizer.h"
@@ -156,7 +157,7 @@ TEST(ShardIndex, AHundredThousandTensorsInTenFilesAreReadInAFractionOfASecond) {
       header += (i > 0 ? ",\"" : "\"") + tensor +
                 R"(":{"dtype":"U8","shape":[4],"data_offsets":[)" + std::to_string(4 * i) + "," +
                 std::to_string(4 * i + 4) + "]}";
-      index += (index.back() == '{' ? "\"" : ",\"") + tensor + "\":\"" + name + "\"";
+      absl::StrAppend(&index, index.back() == '{' ? "" : ",", "\"", tensor, "\":\"", name, "\"");
     }
     paths.push_back(dir.Write(name, test::SafetensorsFile(header + "}", 40'000)));
   }
