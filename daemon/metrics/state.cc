@@ -42,6 +42,7 @@ struct Use {
   uint64_t leases = 0;
   uint64_t waiters = 0;
   std::map<residency::State, uint64_t> states = {{residency::State::kPending, 0},
+                                                 {residency::State::kIdentifying, 0},
                                                  {residency::State::kLoading, 0},
                                                  {residency::State::kReady, 0},
                                                  {residency::State::kDraining, 0}};

@@ -189,7 +189,7 @@ class Manager : public BackendObserver {
     base::TimePoint since;
     AcquireResult result = AcquireResult::kHit;  // if it is granted
     std::string residency_id;                    // empty while the reference is being resolved
-    std::string content_key;  // what the reference led to
+    std::string content_key;                     // what the reference led to
   };
 
   struct Lease {
@@ -279,7 +279,8 @@ class Manager : public BackendObserver {
   void FailAdmissionsIfDown(const std::string& device_id);
   absl::Status BudgetError(const Device& device, const Residency& residency,
                            uint64_t evictable_bytes) const;
-  // READY, idle and not pinned, and what their end would give back to the device.
+  // Those that are READY, idle and not pinned and whose end would give something back to the
+  // device, and how much it would be in all.
   struct Idle {
     std::vector<Residency*> residencies;
     uint64_t bytes = 0;

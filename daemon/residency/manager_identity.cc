@@ -121,6 +121,8 @@ void Manager::Identify(Residency& residency) {
   }
   LeaveRival(residency);
   residency.identified = true;
+  // What was asked for because of a rival that is gone: it comes back here, knowing more.
+  if (residency.reading_files) return;
   FindLenders(residency);
 }
 
@@ -167,9 +169,10 @@ void Manager::WakeRivals(const std::string& rival_id) {
   if (stopping_) return;
   for (Residency* residency : registry_.All()) {
     if (residency->rival_id != rival_id) continue;
-    strand_.Post([this, id = residency->id()] {
+    strand_.Post([this, id = residency->id(), rival_id] {
       Residency* const waiting = registry_.Get(id);
-      if (waiting != nullptr && waiting->state() == State::kIdentifying) Identify(*waiting);
+      // Somebody else may have woken it meanwhile.
+      if (waiting != nullptr && waiting->rival_id == rival_id) Identify(*waiting);
     });
   }
 }

@@ -301,22 +301,34 @@ void Manager::Lose(Residency& residency, const absl::Status& why) {
 }
 
 Manager::Idle Manager::Evictable(const std::string& device_id) {
-  Idle idle;
+  const std::map<std::string, int>& users = devices_.at(device_id).users;
+  std::vector<Residency*> idle;
   std::map<std::string, int> idle_users;
   for (Residency* residency : registry_.All()) {
     if (residency->record().device != device_id || residency->state() != State::kReady ||
         !residency->IsIdle() || residency->pinned()) {
       continue;
     }
-    idle.residencies.push_back(residency);
-    for (const auto& segment : residency->memory->segments) {
-      // What comes back is only what nobody else uses.
-      if (++idle_users[segment->id] == devices_.at(device_id).users.at(segment->id)) {
-        idle.bytes += segment->info.size_bytes;
+    idle.push_back(residency);
+    for (const auto& segment : residency->memory->segments) ++idle_users[segment->id];
+  }
+  // A segment comes back only when all that use it go.
+  const auto comes_back = [&](const std::shared_ptr<const LoadedSegment>& segment) {
+    return idle_users.at(segment->id) == users.at(segment->id);
+  };
+  Idle evictable;
+  std::set<std::string> counted;
+  for (Residency* residency : idle) {
+    const auto& segments = residency->memory->segments;
+    if (std::ranges::none_of(segments, comes_back)) continue;
+    evictable.residencies.push_back(residency);
+    for (const auto& segment : segments) {
+      if (comes_back(segment) && counted.insert(segment->id).second) {
+        evictable.bytes += segment->info.size_bytes;
       }
     }
   }
-  return idle;
+  return evictable;
 }
 
 void Manager::UseSegments(Device& device, const Residency& residency) {

@@ -147,6 +147,8 @@ TEST_F(ManagerIdentityTest, LoadsWhenWhatItWaitsForFails) {
   const Held copy = Acquire("copy of a");
   backend_.FailLoad(manager_, absl::UnavailableError("the disk is gone"));
   EXPECT_THAT(a->ends, SizeIs(1));
+  EXPECT_THAT(backend_.loads, IsEmpty());  // its files are still being read
+  backend_.FinishReading(manager_, catalog_);
   ASSERT_THAT(backend_.loads, SizeIs(1));
   backend_.FinishLoad(manager_);
   EXPECT_TRUE(copy->granted());
