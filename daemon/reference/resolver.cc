@@ -13,7 +13,7 @@
 namespace modeld::reference {
 namespace {
 
-using Result = absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>>;
+using Result = absl::StatusOr<std::shared_ptr<plan::OpenCheckpoint>>;
 
 std::string LastName(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
