@@ -66,7 +66,7 @@ struct ModelSpec {
   std::string peer = {};
   LoadConfig config = {};
   // `sha256:` and 64 hex digits: the weights digest that the copy must have. Acquire waits until it
-  // is known, and throws kFailedPrecondition (DIGEST_MISMATCH) where it is another one. Empty:
+  // is known, and throws kDataLoss (DIGEST_MISMATCH) where it is another one. Empty:
   // whatever the reference leads to.
   std::string expected_digest = {};
 
