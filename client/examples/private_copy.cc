@@ -111,6 +111,9 @@ class PrivateModel final : public modeld::Model {
     const auto it = metadata_.find(std::string(key));
     return it == metadata_.end() ? std::nullopt : std::optional<std::string_view>(it->second);
   }
+  std::size_t file_count() const override { return 0; }
+  modeld::FileView file(std::size_t) const override { return {}; }
+  std::optional<modeld::FileView> file(std::string_view) const override { return std::nullopt; }
   const std::string& reference() const override { return path_; }
   const std::string& residency_id() const override { return no_id_; }
   const std::string& device() const override { return device_; }
