@@ -24,6 +24,8 @@ constexpr uint64_t kDeviceAlignmentBytes = 512;
 // Strides of 0 and aliases can name one byte any number of times, and a digest reads it each time.
 // Real checkpoints tie a few tensors.
 constexpr uint64_t kMaxReadsOfAByte = 64;
+// A file of whose bytes more than one in so many belong to no tensor is not moved as a whole.
+constexpr uint64_t kLargestShareOfGaps = 16;
 // Of a tensor's name in an error message.
 constexpr size_t kMostNameBytes = 256;
 
@@ -89,16 +91,28 @@ class Layout {
   std::vector<CopyRange> TakeRanges() { return std::move(ranges_); }
 
  private:
-  // Are all tensors aligned when the file is moved as a whole? On the host it moves by pages, on a
-  // device so that its first tensor is aligned.
+  // Are all tensors aligned when the file is moved as a whole, and is what lies between them
+  // little? On the host it moves by pages, on a device so that its first tensor is aligned.
   bool KeepsItsLayout(std::span<const Item> items) const {
     const uint64_t first = items.front().file_offset;
+    if (HasLargeGaps(items)) return false;
     return std::all_of(items.begin(), items.end(), [&](const Item& item) {
       if (item.size_bytes == 0) return true;
       if (item.cast()) return false;
       return place_ == Place::kHost ? item.file_offset % item.alignment_bytes() == 0
                                     : (item.file_offset - first) % kDeviceAlignmentBytes == 0;
     });
+  }
+
+  // Of a training checkpoint perhaps a part is wanted, and the optimizer's state lies in between.
+  static bool HasLargeGaps(std::span<const Item> items) {
+    uint64_t gaps = 0;
+    uint64_t covered = items.front().file_offset;
+    for (const Item& item : items) {
+      if (item.file_offset > covered) gaps += item.file_offset - covered;
+      covered = std::max(covered, item.file_end());
+    }
+    return gaps > (covered - items.front().file_offset) / kLargestShareOfGaps;
   }
 
   bool AddAsItIs(std::span<Item> items) {

@@ -16,7 +16,7 @@ namespace modeld::plan {
 namespace {
 
 // Tensors keep their place within a page, so that what could be read directly still can.
-constexpr uint64_t kPageBytes = 4096;
+constexpr uint64_t kKeptModulus = 4096;
 // Kept tensors that lie this close stay together.
 constexpr uint64_t kMaxGapBytes = 4096;
 
@@ -139,10 +139,10 @@ std::vector<Run> KeptRuns(const wire::TableView& table,
   }
   uint64_t end = 0;
   for (Run& run : merged) {
-    const uint64_t within = run.begin % kPageBytes;
-    const uint64_t page = end % kPageBytes <= within
-                              ? wire::AlignDown(end, kPageBytes)
-                              : wire::AlignDown(end, kPageBytes) + kPageBytes;
+    const uint64_t within = run.begin % kKeptModulus;
+    const uint64_t page = end % kKeptModulus <= within
+                              ? wire::AlignDown(end, kKeptModulus)
+                              : wire::AlignDown(end, kKeptModulus) + kKeptModulus;
     run.moved_to = page + within;
     end = run.moved_to + (run.end - run.begin);
   }

@@ -49,7 +49,7 @@ plan::OpenFile Open(const std::string& path) {
   return file;
 }
 
-std::shared_ptr<const plan::OpenCheckpoint> OpenAll(const std::vector<std::string>& paths) {
+std::shared_ptr<plan::OpenCheckpoint> OpenAll(const std::vector<std::string>& paths) {
   auto checkpoint = std::make_shared<plan::OpenCheckpoint>();
   for (const std::string& path : paths) checkpoint->files.push_back(Open(path));
   return checkpoint;
@@ -355,8 +355,8 @@ TEST_F(ParserRunnerTest, TheCatalogPlansAndInspects) {
   const test::CheckpointSpec spec = test::SmallSpec();
   const std::string path = test::WriteCheckpoint(dir_ / "t.safetensors", spec);
   Catalog catalog([](const std::string& reference) { return OpenAll({reference}); },
-                  {.program_directory = PARSER_DIRECTORY});
-  const auto checkpoint = catalog.Resolve(path);
+                  {.program_directory = PARSER_DIRECTORY}, dir_ / "digests");
+  const auto checkpoint = catalog.Resolve(path, {});
   ASSERT_TRUE(checkpoint.ok());
   const auto plan = catalog.Plan(**checkpoint, "host");
   ASSERT_TRUE(plan.ok()) << plan.status();
@@ -381,7 +381,7 @@ TEST_F(ParserRunnerTest, TheCatalogPlansCastsAndFromTheHostNoneAgain) {
   checkpoint.files.push_back(Open(test::WriteCheckpoint(dir_ / "t.safetensors", spec)));
   checkpoint.config.cast = wire::DType::kF32;
   Catalog catalog([](const std::string& reference) { return OpenAll({reference}); },
-                  {.program_directory = PARSER_DIRECTORY});
+                  {.program_directory = PARSER_DIRECTORY}, dir_ / "digests");
   const auto inspection = catalog.Inspect(checkpoint);
   ASSERT_TRUE(inspection.ok()) << inspection.status();
   EXPECT_EQ(inspection->resident_bytes, 14u << 20);
@@ -396,17 +396,46 @@ TEST_F(ParserRunnerTest, TheCatalogPlansCastsAndFromTheHostNoneAgain) {
     if (device == "host") memory.table = (*plan)->table;
   }
 
-  memory.segments.emplace_back().info.size_bytes = 14 << 20;
+  auto loaded = std::make_shared<residency::LoadedSegment>();
+  loaded->info.size_bytes = 14 << 20;
   auto segment = wire::MakeSealedMemfd("segment", std::string(14 << 20, '\0'));
   ASSERT_TRUE(segment.ok()) << segment.status();
-  memory.segments.front().fds.push_back(*std::move(segment));
+  loaded->fds.push_back(*std::move(segment));
+  memory.segments.push_back(std::move(loaded));
   residency::ResidencyRecord record;
-  record.references = {"t.safetensors"};
-  const auto copy = catalog.PlanFromHost(record, memory, "GPU-1234");
+  record.sources.push_back({.content_key = "t", .references = {"t.safetensors"}});
+  const auto copy = catalog.PlanFromHost(record, memory, nullptr, "GPU-1234");
   ASSERT_TRUE(copy.ok()) << copy.status();
   const wire::TableView& table = copy->plan->table->view();
   EXPECT_EQ(table.entry(*table.find("w")).dtype, wire::DType::kF32);
   for (const plan::CopyRange& range : copy->plan->ranges) EXPECT_FALSE(range.cast);
+}
+
+TEST_F(ParserRunnerTest, TheCatalogKnowsTheDigestsOfFilesThatStayedAsTheyWere) {
+  const std::string path = test::WriteCheckpoint(dir_ / "t.safetensors", test::SmallSpec());
+  Catalog catalog([](const std::string& reference) { return OpenAll({reference}); },
+                  {.program_directory = PARSER_DIRECTORY}, dir_ / "digests");
+  const auto fresh = catalog.Resolve(path, {});
+  ASSERT_TRUE(fresh.ok());
+  EXPECT_FALSE((*fresh)->settled) << "it was written just now";
+  const auto plan = catalog.Plan(**fresh, "host");
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  plan::ContentDigests digests;
+  digests.tensors.resize((*plan)->table->view().size());
+  digests.weights.fill(std::byte{7});
+  catalog.RememberDigests((*fresh)->Key(), digests);
+  EXPECT_EQ((*catalog.Plan(**fresh, "host"))->digests, nullptr);
+
+  plan::OpenCheckpoint settled;
+  settled.files.push_back(Open(path));
+  settled.settled = true;
+  const auto known = catalog.Plan(settled, "host");
+  ASSERT_TRUE(known.ok()) << known.status();
+  ASSERT_NE((*known)->digests, nullptr);
+  EXPECT_EQ((*known)->digests->weights, digests.weights);
+  // Another configuration is another content.
+  settled.config.exclude = {"nothing that is there"};
+  EXPECT_EQ((*catalog.Plan(settled, "host"))->digests, nullptr);
 }
 
 }  // namespace

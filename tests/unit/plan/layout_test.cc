@@ -259,6 +259,18 @@ TEST(HostLayout, TheSegmentIsAMultipleOfTwoMebibytes) {
   EXPECT_EQ(resident((2 << 20) + 1), 4u << 20);
 }
 
+// A training checkpoint of which the optimizer's state is not wanted.
+TEST(HostLayout, WhatLiesBetweenWantedTensorsIsNotLoaded) {
+  const uint64_t mib = 1 << 20;
+  const auto tensor = [&](const char* name, uint64_t offset) {
+    return Tensor{.name = name, .shape = {static_cast<int64_t>(mib)}, .offset = offset};
+  };
+  const Source source({100 * mib}, {tensor("a", 0), tensor("b", 50 * mib), tensor("c", 99 * mib)});
+  const auto plan = Lay(source);
+  EXPECT_EQ(plan->resident_bytes(), 4 * mib);
+  EXPECT_EQ(plan->ranges.size(), 3u);
+}
+
 TEST(HostLayout, SizesThatOverflowAreRefused) {
   const int64_t most = INT64_MAX;
   // Kept as it is; packed (at an odd place); and packed in so many pieces that only the padding is

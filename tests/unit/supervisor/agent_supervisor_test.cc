@@ -224,8 +224,8 @@ TEST_F(AgentSupervisorTest, CastsOnItsWayAndTellsTheDigestsOfWhatIsResident) {
   supervisor_->Load(test::WriteJob("cast", dir_ / "cast.safetensors", spec, config));
   ASSERT_TRUE(recorder_->WaitLoaded("cast")) << recorder_->failed["cast"];
   const residency::ResidentMemory& memory = *recorder_->loaded["cast"];
-  const auto segment = wire::MapReadOnly(memory.segments.front().fds.front().get(),
-                                         memory.segments.front().info.size_bytes);
+  const auto segment = wire::MapReadOnly(memory.segments.front()->fds.front().get(),
+                                         memory.segments.front()->info.size_bytes);
   ASSERT_TRUE(segment.ok()) << segment.status();
   const wire::TableView& table = memory.table->view();
   std::vector<wire::Digest> digests(table.size());
@@ -248,7 +248,7 @@ TEST_F(AgentSupervisorTest, CastsOnItsWayAndTellsTheDigestsOfWhatIsResident) {
   EXPECT_GT(cast_count, 0u);
   EXPECT_LT(cast_count, spec.tensors.size());
   ASSERT_TRUE(recorder_->WaitDigest("cast"));
-  EXPECT_EQ(recorder_->digests["cast"]->weights, wire::WeightsDigest(table, digests));
+  EXPECT_EQ(recorder_->digests["cast"]->content->weights, wire::WeightsDigest(table, digests));
 }
 
 TEST_F(AgentSupervisorTest, ReleasesWhatItLoadedAndWhatItNeverHad) {
