@@ -185,7 +185,7 @@ TEST(SafetensorsWriter, RefusesQuantizedBlocksWhichTheFormatHasNot) {
                           .region = 0,
                           .offset = 0,
                           .size_bytes = 18});
-  const absl::Status status = SafetensorsHeader(checkpoint.View(, {})).status();
+  const absl::Status status = SafetensorsHeader(checkpoint.View(), {}).status();
   EXPECT_NE(std::string(status.message()).find("blk.0.weight is GGML_Q4_0"), std::string::npos)
       << status;
 }
