@@ -289,7 +289,7 @@ void Agent::Loaded(const std::shared_ptr<Loading>& loading,
   } else {
     // modeld, which is told, logs it.
     spdlog::debug("msg=\"load failed\" residency={} error=\"{}\"", id,
-                 std::string(result.status().message()));
+                  std::string(result.status().message()));
   }
   // Whoever asked is gone: nobody would ever ask for it to be released.
   const size_t own = order.segment_sizes.size();
