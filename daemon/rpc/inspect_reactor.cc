@@ -14,7 +14,7 @@ constexpr size_t kTensorsPerMessage = 1000;
 // Far below the 4 MiB that a gRPC client takes by default, whatever the names are like.
 constexpr size_t kBytesPerMessage = 1 << 20;
 
-void Fill(const InspectResult& from, v1::Checkpoint& to) {
+void FillCheckpoint(const InspectResult& from, v1::Checkpoint& to) {
   to.set_reference(from.checkpoint->reference);
   uint64_t file_bytes = 0;
   for (const plan::OpenFile& file : from.checkpoint->files) {
@@ -41,7 +41,7 @@ void Fill(const InspectResult& from, v1::Checkpoint& to) {
   }
 }
 
-void Fill(const wire::TensorEntry& from, v1::TensorInfo& to) {
+void FillTensor(const wire::TensorEntry& from, v1::TensorInfo& to) {
   to.set_name(std::string(from.name));
   to.set_dtype(std::string(wire::DTypeName(from.dtype)));
   to.mutable_shape()->Add(from.shape.begin(), from.shape.end());
@@ -68,7 +68,7 @@ bool InspectReactor::Next(v1::InspectCheckpointResponse& message) {
   message.Clear();
   if (!checkpoint_sent_) {
     checkpoint_sent_ = true;
-    Fill(result_, *message.mutable_checkpoint());
+    FillCheckpoint(result_, *message.mutable_checkpoint());
     return true;
   }
   const wire::TableView& table = result_.source_table->view();
@@ -77,7 +77,7 @@ bool InspectReactor::Next(v1::InspectCheckpointResponse& message) {
   size_t bytes = 0;
   while (tensors_sent_ < end && bytes < kBytesPerMessage) {
     v1::TensorInfo& tensor = *message.add_tensors();
-    Fill(table.entry(table.in_order(tensors_sent_++)), tensor);
+    FillTensor(table.entry(table.in_order(tensors_sent_++)), tensor);
     bytes += tensor.ByteSizeLong();
   }
   return true;
