@@ -24,8 +24,10 @@ constexpr uint64_t kDeviceAlignmentBytes = 512;
 // Strides of 0 and aliases can name one byte any number of times, and a digest reads it each time.
 // Real checkpoints tie a few tensors.
 constexpr uint64_t kMaxReadsOfAByte = 64;
-// A file of whose bytes more than one in so many belong to no tensor is not moved as a whole.
+// A file of whose bytes more than one in so many belong to no tensor is not moved as a whole,
+// unless that is next to nothing.
 constexpr uint64_t kLargestShareOfGaps = 16;
+constexpr uint64_t kGapsOfNoConcern = 64 << 10;
 // Of a tensor's name in an error message.
 constexpr size_t kMostNameBytes = 256;
 
@@ -112,7 +114,8 @@ class Layout {
       if (item.file_offset > covered) gaps += item.file_offset - covered;
       covered = std::max(covered, item.file_end());
     }
-    return gaps > (covered - items.front().file_offset) / kLargestShareOfGaps;
+    return gaps >
+           std::max((covered - items.front().file_offset) / kLargestShareOfGaps, kGapsOfNoConcern);
   }
 
   bool AddAsItIs(std::span<Item> items) {

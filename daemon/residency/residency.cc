@@ -59,9 +59,13 @@ std::string Residency::digest_text() const {
 ResidencyInfo Residency::Info() const {
   ResidencyInfo info;
   info.id = record_.id;
+  // One reference may have led here by two states of its file.
   for (const Source& source : record_.sources) {
-    info.references.insert(info.references.end(), source.references.begin(),
-                           source.references.end());
+    for (const std::string& reference : source.references) {
+      if (std::ranges::find(info.references, reference) == info.references.end()) {
+        info.references.push_back(reference);
+      }
+    }
   }
   info.digest = digest_text();
   info.device = record_.device;

@@ -230,13 +230,15 @@ TEST_F(Identity, WhatIsBorrowedOutlivesTheLender) {
   ASSERT_THAT(list, SizeIs(1));
   EXPECT_GT(list[0].stranded_bytes(), 0u);
   EXPECT_EQ(ResidentBytes(), list[0].size_bytes());
-  // A new modeld and a new agent have it still.
-  daemon_.KillAgent();
+  // A new modeld takes it over, and then a new agent.
   daemon_.Kill(SIGKILL);
   daemon_.Start();
   ASSERT_TRUE(Eventually([&] { return two->state() == Model::State::kHeld; }));
+  EXPECT_EQ(ResidentBytes(), list[0].size_bytes());
+  daemon_.KillAgent();
   const auto again =
       Client::Connect(daemon_.endpoint())->Acquire({.reference = "merge.safetensors"});
+  EXPECT_EQ(again->residency_id(), two->residency_id());
   EXPECT_TRUE(SameBytes(again->at(base.tensors[1].name), two->at(base.tensors[1].name)));
 }
 

@@ -46,7 +46,7 @@ TEST(ConfigFile, SuggestsTheNearestKey) {
 }
 
 TEST(ConfigFile, RefusesTypesThatNoSettingHas) {
-  EXPECT_THAT(Refusal("roots = true"), HasSubstr("/etc/m.toml:1:"));
+  EXPECT_THAT(Refusal("roots = 1979-05-27"), HasSubstr("/etc/m.toml:1:"));
   EXPECT_THAT(Refusal("roots = [[\"/a\"]]"), HasSubstr("`roots`"));
   EXPECT_THAT(Refusal("roots = 1.5"), HasSubstr("`roots`"));
   EXPECT_THAT(Refusal("[roots]\na = 1"), HasSubstr("`roots`"));

@@ -13,6 +13,7 @@
 #include "modeld/client.h"
 #include "scripted_daemon.h"
 #include "thrown_error.h"
+#include "wire/reference_table.h"
 
 namespace modeld {
 namespace {
@@ -61,14 +62,28 @@ TEST_F(Acquire, MapsWhatItWasGranted) {
   for (size_t i = 0; i < w.size_bytes; ++i) EXPECT_EQ(bytes[i], (64 + i) % 251);
 }
 
-TEST_F(Acquire, KeepsTheOrderOfTheCheckpointAndItsMetadata) {
+TEST_F(Acquire, KeepsTheOrderOfTheCheckpointItsMetadataAndItsFiles) {
+  wire::ReferenceTableBuilder reference;
+  reference.AddMetadata("format", "pt");
+  reference.AddFile("tokenizer.json", "{}");
+  daemon_.checkpoint->SetReferenceTable(reference.Build());
   const auto model = Connect()->Acquire({.reference = "/m"});
+  ASSERT_EQ(model->file_count(), 1u);
+  EXPECT_EQ(model->file(0).name, "tokenizer.json");
+  EXPECT_EQ(model->file("tokenizer.json")->bytes.size(), 2u);
+  EXPECT_FALSE(model->file("config.json"));
   EXPECT_EQ((*model)[0].name, "w.2");
   EXPECT_EQ((*model)[2].name, "w.0");
   ASSERT_EQ(model->metadata_size(), 1u);
   EXPECT_EQ(model->metadata(0), (std::pair<std::string_view, std::string_view>("format", "pt")));
   EXPECT_EQ(model->metadata("format"), "pt");
   EXPECT_EQ(model->metadata("other"), std::nullopt);
+}
+
+TEST_F(Acquire, AReferenceTableThatIsNoneIsRefused) {
+  daemon_.checkpoint->SetReferenceTable("this is no reference table");
+  const Error error = ThrownBy([&] { Connect()->Acquire({.reference = "/m"}); });
+  EXPECT_EQ(error.reason(), "PROTOCOL_VIOLATION");
 }
 
 TEST_F(Acquire, NamesTheClosestTensors) {

@@ -55,7 +55,7 @@ TEST(Exports, AreThePublicApiOnly) {
     bool is_public = false;
     for (const std::string what : {"", "vtable for ", "typeinfo for ", "typeinfo name for "}) {
       for (const std::string name : {"modeld::Client", "modeld::Error", "modeld::Model",
-                                     "modeld::DTypeName", "modeld::cuda::"}) {
+                                     "modeld::DTypeName", "modeld::BlockOf", "modeld::cuda::"}) {
         is_public = is_public || symbol.starts_with(what + name);
       }
     }

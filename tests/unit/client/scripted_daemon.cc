@@ -79,7 +79,6 @@ std::shared_ptr<Checkpoint> Checkpoint::Make(int tensors, int extra_segments) {
                  .offset = static_cast<uint64_t>(i) * 64,
                  .size_bytes = 24});
   }
-  builder.AddMetadata("format", "pt");
   checkpoint->table = builder.Build();
   checkpoint->table_fd = *wire::MakeSealedMemfd("scripted-table", checkpoint->table);
   return checkpoint;
@@ -114,6 +113,11 @@ std::shared_ptr<Checkpoint> Checkpoint::MakeOnGpu(const std::string& uuid, int c
   return checkpoint;
 }
 
+void Checkpoint::SetReferenceTable(const std::string& bytes) {
+  reference_table_size_bytes = bytes.size();
+  reference_table_fd = *wire::MakeSealedMemfd("scripted-reference", bytes);
+}
+
 v1::Granted Checkpoint::Grant(const std::string& lease_id) const {
   v1::Granted granted;
   granted.set_lease_id(lease_id);
@@ -121,6 +125,7 @@ v1::Granted Checkpoint::Grant(const std::string& lease_id) const {
   granted.set_generation(7);
   granted.set_device(device);
   granted.set_table_size_bytes(table.size());
+  granted.set_reference_table_size_bytes(reference_table_size_bytes);
   for (const uint64_t size : segment_sizes) {
     v1::Segment* segment = granted.add_segments();
     segment->set_kind(chunk_bytes == 0 ? v1::Segment::HOST_MEMFD : v1::Segment::CUDA_VMM);
@@ -286,6 +291,7 @@ void ScriptedDaemon::AnswerFds(wire::FramedSocket& socket, uint64_t request_id,
 
 std::vector<int> ScriptedDaemon::Fds() const {
   std::vector<int> fds = {checkpoint->table_fd.get()};
+  if (checkpoint->reference_table_fd.valid()) fds.push_back(checkpoint->reference_table_fd.get());
   for (const auto& segment : checkpoint->segments) fds.push_back(segment.get());
   return fds;
 }

@@ -29,13 +29,15 @@ namespace modeld::testing {
 struct Checkpoint {
   std::string table;
   wire::UniqueFd table_fd;
+  uint64_t reference_table_size_bytes = 0;  // 0: there is none
+  wire::UniqueFd reference_table_fd;
   std::vector<wire::UniqueFd> segments;  // their descriptors, in order
   std::vector<uint64_t> segment_sizes;
   std::string device = "host";
   uint64_t chunk_bytes = 0;  // on a GPU: the segment is so many bytes of VMM memory each
 
   // `w.0`, `w.1`, ... of F32 [2, 3], 64 bytes apart, in the reverse of their order by name; byte i
-  // of the segment is i % 251. Metadata: format = pt. The first segment holds everything;
+  // of the segment is i % 251. The first segment holds everything;
   // `extra_segments` are there besides.
   static std::shared_ptr<Checkpoint> Make(int tensors = 3, int extra_segments = 0);
   // `w.0`, `w.1`, ... one in each chunk of 2 MiB of one segment on that GPU; byte i is i % 251. The
@@ -43,6 +45,7 @@ struct Checkpoint {
   static std::shared_ptr<Checkpoint> MakeOnGpu(const std::string& uuid, int chunks = 3);
 
   v1::Granted Grant(const std::string& lease_id) const;
+  void SetReferenceTable(const std::string& bytes);
 };
 
 // One Acquire call, as the script sees it. Thread-safe.

@@ -14,6 +14,7 @@
 #include "wire/error.h"
 #include "wire/framed_socket.h"
 #include "wire/memfd.h"
+#include "wire/reference_table.h"
 #include "wire/tensor_table.h"
 
 namespace modeld::test {
@@ -71,7 +72,11 @@ FakeModel MakeFakeModel(const std::string& id, const std::string& reference) {
   add("b", wire::DType::kF32, {2, 3}, 0, 24);
   add("a", wire::DType::kF32, {4}, 64, 16);
   add("step", wire::DType::kI64, {}, 80, 8);
-  builder.AddMetadata("format", "pt");
+  wire::ReferenceTableBuilder reference_table;
+  reference_table.AddMetadata("format", "pt");
+  const std::string reference_bytes = reference_table.Build();
+  model.reference_table = *wire::MakeSealedMemfd("reference", reference_bytes);
+  model.reference_table_size_bytes = reference_bytes.size();
   const std::string table = builder.Build();
   model.table = *wire::MakeSealedMemfd("table", table);
   model.table_size_bytes = table.size();
@@ -164,7 +169,7 @@ void FakeDaemon::ServeAttachConnection(wire::UniqueFd fd) {
     if (!frame.ok()) return;
     v1::AttachClientMessage request;
     EXPECT_TRUE(request.ParseFromString(frame->payload));
-    std::vector<int> fds = {model->table.get(), model->segment.get()};
+    std::vector<int> fds = {model->table.get(), model->reference_table.get(), model->segment.get()};
     v1::AttachServerMessage answer;
     v1::LeaseFds& lease_fds = *answer.mutable_lease_fds();
     lease_fds.set_request_id(request.get_lease_fds().request_id());
@@ -194,6 +199,7 @@ grpc::Status FakeDaemon::Acquire(grpc::ServerContext* context, const v1::Acquire
   if (!digest_comes_late) granted.set_digest(model->weights_digest);
   granted.set_device(model->residency.device());
   granted.set_table_size_bytes(model->table_size_bytes);
+  granted.set_reference_table_size_bytes(model->reference_table_size_bytes);
   granted.set_tensor_bytes(model->residency.tensor_bytes());
   v1::Segment& segment = *granted.add_segments();
   const bool host = model->residency.device() == "host";

@@ -27,6 +27,8 @@ struct FakeModel {
   v1::Residency residency;
   wire::UniqueFd table;
   uint64_t table_size_bytes = 0;
+  wire::UniqueFd reference_table;
+  uint64_t reference_table_size_bytes = 0;
   wire::UniqueFd segment;
   std::string segment_bytes;
   std::vector<wire::Digest> digests;  // in table order; what the daemon claims

@@ -458,7 +458,7 @@ TEST(JsonPrinter, KeepsFieldNamesZerosAndPlainStates) {
   v1::ListResidenciesResponse one;
   *one.add_residencies() = MakeResidencies().residencies(1);
   EXPECT_EQ(Make(Format::kJson)->Residencies(one), Text(R"(
-{"residencies":[{"id":"77aa91c07b5e4d22","reference":"llama/été.safetensors","references":[],"digest":"","device":"host","state":"LOADING","size_bytes":"4294967296","own_bytes":"0","shared_bytes":"0","lease_count":0,"waiter_count":2,"pinned":false,"instance":"canary","private_copy":false,"generation":"2","tensor_bytes":"1000","tensor_count":"0","format":"","loaded_bytes":"439","page_size_bytes":0,"error_reason":"","error_message":"","created_time":"2023-11-14T22:13:17Z"}]}
+{"residencies":[{"id":"77aa91c07b5e4d22","reference":"llama/été.safetensors","references":[],"digest":"","device":"host","state":"LOADING","size_bytes":"4294967296","own_bytes":"0","shared_bytes":"0","lease_count":0,"waiter_count":2,"pinned":false,"instance":"canary","private_copy":false,"generation":"2","tensor_bytes":"1000","tensor_count":"0","format":"","loaded_bytes":"439","page_size_bytes":0,"error_reason":"","error_message":"","stranded_bytes":"0","created_time":"2023-11-14T22:13:17Z"}]}
 )"));
 }
 
