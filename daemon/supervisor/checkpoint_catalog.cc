@@ -46,7 +46,10 @@ absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Catalog::Plan(
   auto plan =
       plan::MakeLayout(parsed->source->view(), parsed->format, PlaceOn(device), checkpoint.config);
   if (!plan.ok()) return plan.status();
-  plan->reference_table = parsed->reference_table;
+  const wire::ReferenceTable& reference = parsed->reference_table->view();
+  if (reference.metadata_count() > 0 || reference.file_count() > 0) {
+    plan->reference_table = parsed->reference_table;
+  }
   plan->fingerprint = plan::FingerprintOf(plan->table->view(), parsed->samples);
   if (checkpoint.settled) {
     auto digests = digests_.Find(checkpoint.Key());

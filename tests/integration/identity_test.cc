@@ -3,13 +3,16 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "malformed_torch_files.h"
 #include "modeld/client.h"
 #include "support/checkpoint_writer.h"
 #include "support/daemon_fixture.h"
@@ -44,6 +47,9 @@ class Identity : public ::testing::Test {
   std::string Path(const std::string& name) { return daemon_.root() + "/" + name; }
   std::string Write(const std::string& name, const CheckpointSpec& spec) {
     return WriteCheckpoint(Path(name), spec);
+  }
+  void WriteBytes(const std::string& name, const std::string& bytes) {
+    std::ofstream(Path(name), std::ios::binary) << bytes;
   }
   std::shared_ptr<const Model> Acquire(const ModelSpec& spec) { return client_->Acquire(spec); }
   std::shared_ptr<const Model> Acquire(const std::string& reference) {
@@ -88,6 +94,66 @@ TEST_F(Identity, TwoFilesWithEqualWeightsAreOneCopyAndKeepTheirOwnMetadata) {
   ASSERT_THAT(list, SizeIs(1));
   EXPECT_THAT(list[0].references(), ElementsAre("one.safetensors", "two.safetensors"));
   EXPECT_EQ(list[0].lease_count(), 2u);
+}
+
+// As .pt, as .safetensors and as a directory of shards.
+TEST_F(Identity, TheFormatDoesNotMatter) {
+  const auto entries =
+      TorchEntries(Pickle(Dict("w", Tensor(Storage("FloatStorage", "0", 16), 0, {4, 4}, {4, 1}))));
+  const auto storage = std::ranges::find_if(
+      entries, [](const ZipEntry& entry) { return entry.name.ends_with("data/0"); });
+  ASSERT_NE(storage, entries.end());
+  WriteBytes("model.pt", WriteZip(entries).bytes);
+  const auto safetensors = [&](const std::string& name) {
+    std::string header = R"({"w":{"dtype":"F32","shape":[4,4],"data_offsets":[0,64]}})";
+    header.append((8 - header.size() % 8) % 8, ' ');
+    const uint64_t size = header.size();
+    WriteBytes(name, std::string(reinterpret_cast<const char*>(&size), sizeof(size)) + header +
+                         storage->bytes);
+  };
+  safetensors("model.safetensors");
+  std::filesystem::create_directory(Path("sharded"));
+  safetensors("sharded/model-00001-of-00001.safetensors");
+  WriteBytes("sharded/model.safetensors.index.json",
+             R"({"weight_map": {"w": "model-00001-of-00001.safetensors"}})");
+  WriteBytes("sharded/tokenizer.json", "{}");
+
+  const auto torch = Acquire("model.pt");
+  const auto plain = Acquire("model.safetensors");
+  const auto sharded = Acquire("sharded");
+  EXPECT_EQ(plain->residency_id(), torch->residency_id());
+  EXPECT_EQ(sharded->residency_id(), torch->residency_id());
+  EXPECT_EQ(std::memcmp(torch->at("w").data, storage->bytes.data(), 64), 0);
+  EXPECT_EQ(torch->file_count(), 0u);
+  EXPECT_TRUE(sharded->file("tokenizer.json"));
+  EXPECT_THAT(List().at(0).references(), ElementsAre("model.pt", "model.safetensors", "sharded"));
+}
+
+// Two pipelines with one text encoder, and tokenizers of their own.
+TEST_F(Identity, PipelinesShareTheComponentsThatAreTheSame) {
+  for (const std::string pipeline : {"one", "two"}) {
+    for (const char* component : {"", "/text_encoder", "/unet", "/tokenizer"}) {
+      std::filesystem::create_directories(Path(pipeline + component));
+    }
+    WriteBytes(pipeline + "/model_index.json", "{}");
+    Write(pipeline + "/text_encoder/model.safetensors", LargeSpec(8 << 20, 4, 1));
+    Write(pipeline + "/unet/diffusion_pytorch_model.safetensors",
+          LargeSpec(8 << 20, 4, pipeline == "one" ? 2 : 3));
+    WriteBytes(pipeline + "/tokenizer/vocab.json", "{\"" + pipeline + "\": 0}");
+  }
+  EXPECT_EQ(Acquire("one")->metadata("components"), "text_encoder,tokenizer,unet");
+  const auto one = Acquire("one/text_encoder");
+  const auto two = Acquire("two/text_encoder");
+  EXPECT_EQ(one->residency_id(), two->residency_id());
+  EXPECT_NE(Acquire("one/unet")->residency_id(), Acquire("two/unet")->residency_id());
+  const auto vocabulary = [&](const std::string& reference) {
+    const auto model = Acquire(reference);
+    const auto file = model->file("vocab.json");
+    return file ? std::string(reinterpret_cast<const char*>(file->bytes.data()), file->bytes.size())
+                : std::string();
+  };
+  EXPECT_EQ(vocabulary("one/tokenizer"), "{\"one\": 0}");
+  EXPECT_EQ(vocabulary("two/tokenizer"), "{\"two\": 0}");
 }
 
 TEST_F(Identity, ManyNamesAtOnceAreOneLoad) {

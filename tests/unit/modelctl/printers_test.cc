@@ -402,14 +402,31 @@ TEST(TablePrinter, TellsTheVersions) {
             "modelctl  1.2.3\nmodeld    1.2.2  (pid 7, up 1m01s)\n");
 }
 
+TEST(TablePrinter, SaysWhatIsSharedWhereSomethingIs) {
+  v1::ListResidenciesResponse one;
+  v1::Residency& r = *one.add_residencies();
+  r.set_id("3f2a91c07b5e4d21");
+  r.set_reference("merge.safetensors");
+  r.set_state(v1::Residency::READY);
+  r.set_size_bytes(6 << 20);
+  r.set_shared_bytes(3 << 20);
+  r.set_stranded_bytes(1 << 20);
+  const std::string text = Make(Format::kTable, 200)->Residencies(one);
+  EXPECT_NE(text.find("SHARED"), std::string::npos) << text;
+  EXPECT_NE(text.find("3.0 MiB"), std::string::npos) << text;
+  EXPECT_NE(text.find("1.0 MiB"), std::string::npos) << text;
+  EXPECT_EQ(Make(Format::kTable, 200)->Residencies(MakeResidencies()).find("SHARED"),
+            std::string::npos);
+}
+
 // ---- wide ----
 
 TEST(WidePrinter, ListsResidenciesInFull) {
   EXPECT_EQ(Make(Format::kWide, 40)->Residencies(MakeResidencies()), Text(R"(
-ID                REFERENCE                                                  DEVICE  STATE              SIZE       OWN  SHARED  TENSOR_BYTES  TENSORS  LEASES  WAITING  PINNED  INSTANCE  GENERATION  FORMAT       PAGES  DIGEST                                                                   CREATED               READY                 RELEASED  REASON
-3f2a91c07b5e4d21  minilm/model.safetensors,/models/minilm/model.safetensors  host    READY          92274688  92274688       0      90868376      103       4        0  yes     -                  1  safetensors   4096  sha256:4f1c0a9be2d3774f1c0a9be2d3774f1c0a9be2d3774f1c0a9be2d3774f1c0a9b  2023-11-14T22:08:17Z  2023-11-14T22:08:18Z  -         -
-77aa91c07b5e4d22  llama/été.safetensors                                      host    LOADING 43%  4294967296         0       0          1000        0       0        2  no      canary             2  -                0  -                                                                        2023-11-14T22:13:17Z  -                     -         -
-3f2a91c07bffffff  bad\x1b[2J.safetensors                                     host    FAILED                0         0       0             0        0       0        0  no      -                  0  -                0  -                                                                        2023-11-13T21:13:20Z  -                     -         CHECKPOINT_MALFORMED
+ID                REFERENCE                                                  DEVICE  STATE              SIZE       OWN  SHARED  STRANDED  TENSOR_BYTES  TENSORS  LEASES  WAITING  PINNED  INSTANCE  GENERATION  FORMAT       PAGES  DIGEST                                                                   CREATED               READY                 RELEASED  REASON
+3f2a91c07b5e4d21  minilm/model.safetensors,/models/minilm/model.safetensors  host    READY          92274688  92274688       0         0      90868376      103       4        0  yes     -                  1  safetensors   4096  sha256:4f1c0a9be2d3774f1c0a9be2d3774f1c0a9be2d3774f1c0a9be2d3774f1c0a9b  2023-11-14T22:08:17Z  2023-11-14T22:08:18Z  -         -
+77aa91c07b5e4d22  llama/été.safetensors                                      host    LOADING 43%  4294967296         0       0         0          1000        0       0        2  no      canary             2  -                0  -                                                                        2023-11-14T22:13:17Z  -                     -         -
+3f2a91c07bffffff  bad\x1b[2J.safetensors                                     host    FAILED                0         0       0         0             0        0       0        0  no      -                  0  -                0  -                                                                        2023-11-13T21:13:20Z  -                     -         CHECKPOINT_MALFORMED
 )"));
 }
 

@@ -50,7 +50,11 @@ std::shared_ptr<const plan::LoadPlan> MakePlan(uint32_t segment_count) {
     plan->segment_sizes.push_back(kSegmentBytes);
   }
   plan->table = OrDie(plan::SealedTable::Make(builder.Build(), {}));
-  plan->fingerprint = plan::FingerprintOf(plan->table->view(), {});
+  // No two checkpoints have anything in common.
+  plan::Sample sample;
+  sample.fill(static_cast<std::byte>(segment_count));
+  plan->fingerprint =
+      plan::FingerprintOf(plan->table->view(), std::vector<plan::Sample>(segment_count, sample));
   return plan;
 }
 

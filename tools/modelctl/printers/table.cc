@@ -167,15 +167,20 @@ std::string TablePrinter::Residencies(const v1::ListResidenciesResponse& reply) 
                {.title = "DEVICE", .shrink_to = 8},
                {.title = "STATE"},
                {.title = "SIZE", .align = Align::kRight},
+               {.title = "SHARED", .align = Align::kRight, .optional = true},
+               {.title = "STRANDED", .align = Align::kRight, .optional = true},
                {.title = "LEASES", .align = Align::kRight},
                {.title = "PINNED"},
                {.title = "DIGEST"},
                {.title = "AGE", .align = Align::kRight},
                {.title = "REASON", .optional = true}});
+  // Where nothing is, nobody needs a column.
+  const auto bytes_or_none = [&](uint64_t bytes) { return bytes == 0 ? "" : Bytes(bytes); };
   for (const v1::Residency& residency : reply.residencies()) {
     table.AddRow({Id(residency.id(), id_length), Printable(residency.reference()),
                   InstanceText(residency), Printable(residency.device()), StateCell(residency),
-                  Bytes(residency.size_bytes()), absl::StrCat(residency.lease_count()),
+                  Bytes(residency.size_bytes()), bytes_or_none(residency.shared_bytes()),
+                  bytes_or_none(residency.stranded_bytes()), absl::StrCat(residency.lease_count()),
                   residency.pinned() ? "yes" : "no", Digest(residency.digest()),
                   Age(residency.created_time(), options_.now),
                   Cell(Printable(residency.error_reason()), Style::kBad)});

@@ -24,11 +24,13 @@ std::string WidePrinter::Id(const std::string& id, size_t) const { return OrDash
 std::string WidePrinter::Digest(const std::string& digest) const { return OrDash(digest); }
 
 std::string WidePrinter::Residencies(const v1::ListResidenciesResponse& reply) const {
-  Table table({Left("ID"),       Left("REFERENCE"),   Left("DEVICE"),   Left("STATE"),
-               Right("SIZE"),    Right("OWN"),        Right("SHARED"),  Right("TENSOR_BYTES"),
-               Right("TENSORS"), Right("LEASES"),     Right("WAITING"), Left("PINNED"),
-               Left("INSTANCE"), Right("GENERATION"), Left("FORMAT"),   Right("PAGES"),
-               Left("DIGEST"),   Left("CREATED"),     Left("READY"),    Left("RELEASED"),
+  Table table({Left("ID"),       Left("REFERENCE"), Left("DEVICE"),
+               Left("STATE"),    Right("SIZE"),     Right("OWN"),
+               Right("SHARED"),  Right("STRANDED"), Right("TENSOR_BYTES"),
+               Right("TENSORS"), Right("LEASES"),   Right("WAITING"),
+               Left("PINNED"),   Left("INSTANCE"),  Right("GENERATION"),
+               Left("FORMAT"),   Right("PAGES"),    Left("DIGEST"),
+               Left("CREATED"),  Left("READY"),     Left("RELEASED"),
                Left("REASON")});
   for (const v1::Residency& r : reply.residencies()) {
     std::vector<std::string> references;
@@ -42,6 +44,7 @@ std::string WidePrinter::Residencies(const v1::ListResidenciesResponse& reply) c
          absl::StrCat(r.size_bytes()),
          absl::StrCat(r.own_bytes()),
          absl::StrCat(r.shared_bytes()),
+         absl::StrCat(r.stranded_bytes()),
          absl::StrCat(r.tensor_bytes()),
          absl::StrCat(r.tensor_count()),
          absl::StrCat(r.lease_count()),
