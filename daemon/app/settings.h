@@ -34,7 +34,8 @@ struct Setting {
   SettingKind kind;
   std::variant<std::string Config::*, std::vector<std::string> Config::*,
                std::vector<uint32_t> Config::*, Capacity Config::*, base::Duration Config::*,
-               LogLevel Config::*, bool Config::*, PerGpu<Capacity> Config::*, PerGpu<std::string> Config::*>
+               LogLevel Config::*, bool Config::*, PerGpu<Capacity> Config::*,
+               PerGpu<std::string> Config::*>
       member;
   std::string_view default_text;  // as TOML, where documentation shows it
   std::string_view help;          // lines

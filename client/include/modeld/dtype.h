@@ -9,8 +9,8 @@
 
 namespace modeld {
 
-// Spelled and sized as safetensors does where it has them, and ggml's quantized types as ggml does (64 + ggml's own
-// number). Values are stable across releases.
+// Spelled and sized as safetensors does where it has them, and ggml's quantized types as ggml does
+// (64 + ggml's own number). Values are stable across releases.
 enum class DType : std::uint16_t {
   kBool = 1,
   kU8 = 2,
