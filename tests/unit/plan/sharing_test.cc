@@ -15,12 +15,12 @@ using ::testing::SizeIs;
 constexpr uint64_t kMiB = 1 << 20;
 
 // A checkpoint whose tensors have `size` bytes each and hold what their second name says.
-struct Checkpoint {
+struct Laid {
   LoadPlan plan;
   ContentDigests content;
   std::vector<uint64_t> sizes;
 
-  Checkpoint(const std::map<std::string, std::string>& tensors, uint64_t size) {
+  Laid(const std::map<std::string, std::string>& tensors, uint64_t size) {
     wire::TableBuilder builder;
     const uint64_t total = (tensors.size() * size + 2 * kMiB - 1) / (2 * kMiB) * (2 * kMiB);
     builder.AddRegion(total);
@@ -56,17 +56,17 @@ struct Checkpoint {
 };
 
 TEST(Lenders, ThoseWithEnoughInCommonArePromising) {
-  const Checkpoint base({{"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}}, 2 * kMiB);
-  const Checkpoint merge({{"a", "1"}, {"b", "changed"}, {"c", "3"}, {"d", "4"}}, 2 * kMiB);
-  const Checkpoint stranger({{"a", "x"}, {"b", "y"}, {"c", "z"}, {"d", "0"}}, 2 * kMiB);
+  const Laid base({{"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}}, 2 * kMiB);
+  const Laid merge({{"a", "1"}, {"b", "changed"}, {"c", "3"}, {"d", "4"}}, 2 * kMiB);
+  const Laid stranger({{"a", "x"}, {"b", "y"}, {"c", "z"}, {"d", "0"}}, 2 * kMiB);
   const Lender lenders[] = {stranger.AsLender(), base.AsLender()};
   EXPECT_THAT(PromisingLenders(merge.plan.table->view(), merge.plan.fingerprint, lenders),
               ElementsAre(1));
 }
 
 TEST(SharedPlan, LoadsOnlyWhatTheLenderDoesNotHave) {
-  const Checkpoint base({{"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}}, 2 * kMiB);
-  const Checkpoint merge({{"a", "1"}, {"b", "changed"}, {"c", "3"}, {"d", "4"}}, 2 * kMiB);
+  const Laid base({{"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}}, 2 * kMiB);
+  const Laid merge({{"a", "1"}, {"b", "changed"}, {"c", "3"}, {"d", "4"}}, 2 * kMiB);
   const Lender lenders[] = {base.AsLender()};
   const auto shared = MakeSharedPlan(merge.plan, merge.content, lenders);
   ASSERT_TRUE(shared.ok()) << shared.status();
@@ -84,8 +84,8 @@ TEST(SharedPlan, LoadsOnlyWhatTheLenderDoesNotHave) {
 }
 
 TEST(SharedPlan, NamesDoNotMatter) {
-  const Checkpoint base({{"a", "1"}, {"b", "2"}}, 2 * kMiB);
-  const Checkpoint renamed({{"x.b", "1"}, {"y.a", "2"}, {"z", "3"}}, 2 * kMiB);
+  const Laid base({{"a", "1"}, {"b", "2"}}, 2 * kMiB);
+  const Laid renamed({{"x.b", "1"}, {"y.a", "2"}, {"z", "3"}}, 2 * kMiB);
   const Lender lenders[] = {base.AsLender()};
   const auto shared = MakeSharedPlan(renamed.plan, renamed.content, lenders);
   ASSERT_TRUE(shared.ok());
@@ -95,8 +95,8 @@ TEST(SharedPlan, NamesDoNotMatter) {
 TEST(SharedPlan, ASegmentOfWhichLittleIsOfUseIsNotBorrowed) {
   std::map<std::string, std::string> many;
   for (int i = 0; i < 9; ++i) many["t" + std::to_string(i)] = std::to_string(i);
-  const Checkpoint base(many, 2 * kMiB);
-  const Checkpoint other({{"t0", "0"}, {"t1", "1"}, {"new", "n"}}, 2 * kMiB);
+  const Laid base(many, 2 * kMiB);
+  const Laid other({{"t0", "0"}, {"t1", "1"}, {"new", "n"}}, 2 * kMiB);
   const Lender lenders[] = {base.AsLender()};
   const auto shared = MakeSharedPlan(other.plan, other.content, lenders);
   ASSERT_TRUE(shared.ok());
@@ -104,9 +104,9 @@ TEST(SharedPlan, ASegmentOfWhichLittleIsOfUseIsNotBorrowed) {
 }
 
 TEST(SharedPlan, SeveralLendersEachGiveWhatTheyHave) {
-  const Checkpoint one({{"a", "1"}, {"b", "2"}}, 2 * kMiB);
-  const Checkpoint two({{"c", "3"}, {"d", "4"}}, 2 * kMiB);
-  const Checkpoint both({{"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}, {"e", "5"}}, 2 * kMiB);
+  const Laid one({{"a", "1"}, {"b", "2"}}, 2 * kMiB);
+  const Laid two({{"c", "3"}, {"d", "4"}}, 2 * kMiB);
+  const Laid both({{"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "4"}, {"e", "5"}}, 2 * kMiB);
   const Lender lenders[] = {one.AsLender(), two.AsLender()};
   const auto shared = MakeSharedPlan(both.plan, both.content, lenders);
   ASSERT_TRUE(shared.ok());
@@ -115,8 +115,8 @@ TEST(SharedPlan, SeveralLendersEachGiveWhatTheyHave) {
 }
 
 TEST(SharedPlan, TwoTensorsOnOneOfTheLendersAreAliases) {
-  const Checkpoint base({{"a", "1"}, {"b", "2"}}, 2 * kMiB);
-  const Checkpoint twice({{"a", "1"}, {"a2", "1"}, {"n", "3"}}, 2 * kMiB);
+  const Laid base({{"a", "1"}, {"b", "2"}}, 2 * kMiB);
+  const Laid twice({{"a", "1"}, {"a2", "1"}, {"n", "3"}}, 2 * kMiB);
   const Lender lenders[] = {base.AsLender()};
   const auto shared = MakeSharedPlan(twice.plan, twice.content, lenders);
   ASSERT_TRUE(shared.ok()) << shared.status();
@@ -127,8 +127,8 @@ TEST(SharedPlan, TwoTensorsOnOneOfTheLendersAreAliases) {
 }
 
 TEST(SharedPlan, WithEverythingBorrowedNothingIsRead) {
-  const Checkpoint base({{"a", "1"}, {"b", "2"}, {"c", "3"}}, 2 * kMiB);
-  const Checkpoint part({{"a", "1"}, {"b", "2"}}, 2 * kMiB);
+  const Laid base({{"a", "1"}, {"b", "2"}, {"c", "3"}}, 2 * kMiB);
+  const Laid part({{"a", "1"}, {"b", "2"}}, 2 * kMiB);
   const Lender lenders[] = {base.AsLender()};
   const auto shared = MakeSharedPlan(part.plan, part.content, lenders);
   ASSERT_TRUE(shared.ok()) << shared.status();
