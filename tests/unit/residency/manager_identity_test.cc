@@ -14,12 +14,12 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using wire::Reason;
 
-constexpr uint64_t kUnit = FakeCatalog::kUnit;
+constexpr uint64_t kSegment = FakeCatalog::kUnit;
 
 class ManagerIdentityTest : public ::testing::Test {
  protected:
   ManagerIdentityTest() : manager_({&catalog_, &executor_, &executor_, &clock_, &clock_}) {
-    manager_.AddDevice("host", 100 * kUnit, &backend_);
+    manager_.AddDevice("host", 100 * kSegment, &backend_);
     manager_.OnAgentUp("host", {.pid = 7, .export_kind = "memfd", .page_size_bytes = 4096});
     catalog_.Put("a", 4);
     catalog_.PutContent("copy of a", 4, "a@0");
@@ -86,7 +86,7 @@ TEST_F(ManagerIdentityTest, JoinsWhatHoldsTheSameOnceTheFilesAreRead) {
   EXPECT_EQ(copy->grants[0].residency_id, a->grants[0].residency_id);
   ASSERT_THAT(Look().residencies, SizeIs(1));
   EXPECT_THAT(Look().residencies[0].references, ElementsAre("a", "copy of a"));
-  EXPECT_EQ(Look().devices.at(0).resident_bytes, 4 * kUnit);
+  EXPECT_EQ(Look().devices.at(0).resident_bytes, 4 * kSegment);
   EXPECT_TRUE(HasEvent(EventType::kResidencyJoined));
   // The agent knows the second name, too.
   EXPECT_THAT(backend_.records.at(a->grants[0].residency_id).sources, SizeIs(2));
@@ -192,7 +192,7 @@ TEST_F(ManagerIdentityTest, GivingUpEndsTheReading) {
   backend_.FinishReading(manager_, catalog_);
   EXPECT_THAT(Look().residencies, SizeIs(1));
   manager_.Release(a.ticket);
-  EXPECT_EQ(Look().devices.at(0).evictable_bytes, 4 * kUnit);
+  EXPECT_EQ(Look().devices.at(0).evictable_bytes, 4 * kSegment);
 }
 
 TEST_F(ManagerIdentityTest, CopiesOnPurposeStayApart) {
