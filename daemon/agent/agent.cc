@@ -55,12 +55,14 @@ Agent::Agent(Options options)
     : options_(std::move(options)),
       allocator_(*options_.allocator),
       aside_("aside", 1),
-      digester_([this](const std::string& id, std::shared_ptr<const Digests> digests) {
-        // The digester's own thread might go on with other tasks of the strand, at idle priority.
-        aside_.Post([this, id, digests = std::move(digests)] {
-          strand_.Post([this, id, digests] { Digested(id, digests); });
-        });
-      }),
+      digester_(
+          [this](const std::string& id, absl::StatusOr<std::shared_ptr<const Digests>> digests) {
+            // The digester's own thread might go on with other tasks of the strand, at idle
+            // priority.
+            aside_.Post([this, id, digests = std::move(digests)] {
+              strand_.Post([this, id, digests] { Digested(id, digests); });
+            });
+          }),
       loaders_("load", kLoadsAtOnce) {}
 
 Agent::~Agent() {
@@ -301,12 +303,7 @@ void Agent::Loaded(const std::shared_ptr<Loading>& loading,
   }
   if (residency == nullptr) {
     Say(MakeFailed(id, result.status()));
-    if (wire::GetReason(result.status()) == wire::Reason::kDeviceLost && options_.on_device_lost) {
-      aside_.Post([this, channel = channel_, why = result.status()] {
-        channel->Flush(std::chrono::steady_clock::now() + kFlushPatience);
-        options_.on_device_lost(why);
-      });
-    }
+    if (wire::GetReason(result.status()) == wire::Reason::kDeviceLost) DeviceLost(result.status());
     return;
   }
   held_[id] = {residency, order.record, nullptr};
@@ -345,11 +342,22 @@ void Agent::Adopt(const v1::AdoptResidency& request, Frames fds) {
   if (adopted->digests == nullptr) digester_.Add(adopted->residency);
 }
 
-void Agent::Digested(const std::string& id, std::shared_ptr<const Digests> digests) {
+void Agent::Digested(const std::string& id,
+                     absl::StatusOr<std::shared_ptr<const Digests>> digests) {
+  if (!digests.ok()) return DeviceLost(digests.status());
   const auto it = held_.find(id);
   if (it == held_.end()) return;
-  it->second.digests = digests;
-  if (greeted_) Say(MakeDigest(id, std::move(digests)));
+  it->second.digests = *digests;
+  if (greeted_) Say(MakeDigest(id, *std::move(digests)));
+}
+
+// Whoever waits is told first, and then this process ends.
+void Agent::DeviceLost(const absl::Status& why) {
+  if (!options_.on_device_lost) return;
+  aside_.Post([this, channel = channel_, why] {
+    if (channel != nullptr) channel->Flush(std::chrono::steady_clock::now() + kFlushPatience);
+    options_.on_device_lost(why);
+  });
 }
 
 void Agent::CancelLoads() {

@@ -82,7 +82,8 @@ class Agent {
   void Adopt(const v1::AdoptResidency& request, Frames fds);
   void Loaded(const std::shared_ptr<Loading>& loading,
               absl::StatusOr<memory::LoadedSegments> result);
-  void Digested(const std::string& id, std::shared_ptr<const Digests> digests);
+  void Digested(const std::string& id, absl::StatusOr<std::shared_ptr<const Digests>> digests);
+  void DeviceLost(const absl::Status& why);
   void CancelLoads();
   void Drop(Held held, std::shared_ptr<EventChannel> tell, const std::string& id);
   uint64_t GiveBack(Held held);

@@ -15,10 +15,14 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "wire/error.h"
 #include "wire/memfd.h"
 
 namespace modeld::agent {
 namespace {
+
+// What fails for want of memory may not fail later.
+constexpr std::chrono::seconds kPauseAfterFailure{1};
 
 void BecomeIdle() {
   const sched_param none = {};
@@ -121,6 +125,14 @@ bool Digester::KeepGoing() {
   return !stopping_ && !forget_current_;
 }
 
+void Digester::Later(const std::shared_ptr<const Residency>& residency) {
+  const auto until = std::chrono::steady_clock::now() + kPauseAfterFailure;
+  wire::MutexLock lock(mutex_);
+  while (!stopping_ && !forget_current_ && changed_.WaitUntil(mutex_, until)) {
+  }
+  if (!stopping_ && !forget_current_) queue_.push_back(residency);
+}
+
 void Digester::Run() {
   BecomeIdle();
   while (true) {
@@ -141,14 +153,20 @@ void Digester::Run() {
       wire::MutexLock lock(mutex_);
       wanted = !forget_current_ && !stopping_;
     }
-    if (digests.ok() && wanted) {
+    const std::string id = residency->id;
+    if (wanted && digests.ok()) {
       const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
-      spdlog::info("msg=\"digest\" residency={} digest={} seconds={:.3f}", residency->id,
+      spdlog::info("msg=\"digest\" residency={} digest={} seconds={:.3f}", id,
                    wire::DigestText((*digests)->weights), seconds.count());
-      on_done_(residency->id, *std::move(digests));
-    } else if (!digests.ok() && wanted) {
-      spdlog::error("msg=\"no digest\" residency={} error=\"{}\"", residency->id,
+      on_done_(id, *std::move(digests));
+    } else if (wanted) {
+      spdlog::error("msg=\"no digest\" residency={} error=\"{}\"", id,
                     std::string(digests.status().message()));
+      if (wire::GetReason(digests.status()) == wire::Reason::kDeviceLost) {
+        on_done_(id, digests.status());
+      } else {
+        Later(residency);
+      }
     }
     // Before anyone who waits in Forget goes on: that is when the memory has to be free.
     residency.reset();

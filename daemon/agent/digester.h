@@ -23,8 +23,10 @@ absl::StatusOr<std::shared_ptr<const Digests>> SealDigests(
 // order of Add. It rests while loads run, which need the memory's bandwidth. Thread-safe.
 class Digester {
  public:
-  // By id: a residency that is released meanwhile must not be kept by this call.
-  using OnDone = std::function<void(const std::string& id, std::shared_ptr<const Digests>)>;
+  // By id: a residency that is released meanwhile must not be kept by this call. kDeviceLost: there
+  // is nothing left to read. After any other failure it is tried again, until it is forgotten.
+  using OnDone =
+      std::function<void(const std::string& id, absl::StatusOr<std::shared_ptr<const Digests>>)>;
 
   // `on_done` runs on the digester's thread.
   explicit Digester(OnDone on_done);
@@ -41,6 +43,8 @@ class Digester {
   void LoadEnded();
 
  private:
+  // Puts it back at the end of the queue, after a pause.
+  void Later(const std::shared_ptr<const Residency>& residency);
   void Run();
   // False when the digest is not wanted any more; waits while loads run.
   bool KeepGoing();

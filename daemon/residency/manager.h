@@ -276,6 +276,7 @@ class Manager : public BackendObserver {
   void Free(Residency& residency, std::string_view cause, const std::string& why);
   void Lose(Residency& residency, const absl::Status& why);
   void AnswerEvictions(const Residency& residency, uint64_t freed_bytes);
+  void GiveAgentTime(const std::string& device_id);
   void FailAdmissionsIfDown(const std::string& device_id);
   absl::Status BudgetError(const Device& device, const Residency& residency,
                            uint64_t evictable_bytes) const;

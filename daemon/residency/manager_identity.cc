@@ -131,6 +131,8 @@ void Manager::AwaitContent(Residency& residency, Residency& rival) {
   LeaveRival(residency);
   residency.rival_id = rival.id();
   ++rival.readers;
+  const std::string& device_id = residency.record().device;
+  if (!devices_.at(device_id).available) GiveAgentTime(device_id);
   if (residency.state() == State::kPending) {
     residency.ChangeState(State::kIdentifying);
     Event event;

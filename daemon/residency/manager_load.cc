@@ -94,13 +94,17 @@ void Manager::PlanFromHost(Residency& residency, Residency& host) {
   if (source != nullptr) residency.DescribeSource(source->format, source->reference_table);
   deps_.plan_executor->Post([this, id = residency.id(), record = host.record(),
                              memory = host.memory, content = host.content,
-                             device = residency.record().device] {
+                             fingerprint = host.fingerprint, device = residency.record().device] {
     auto source = deps_.catalog->PlanFromHost(record, *memory, content, device);
     strand_.Post([this, id, source = std::move(source)] {
       Residency* const waiting = registry_.Get(id);
       if (waiting == nullptr) return;  // cancelled meanwhile
-      if (source.ok()) waiting->checkpoint = source->checkpoint;
-      OnPlanned(id, source.ok() ? absl::StatusOr<Planned>(source->plan) : source.status());
+      if (!source.ok()) return OnPlanned(id, source.status());
+      waiting->checkpoint = source->checkpoint;
+      // The same tensors: what was looked at of them when they came from their files.
+      auto plan = std::make_shared<plan::LoadPlan>(*source->plan);
+      plan->fingerprint = fingerprint;
+      OnPlanned(id, Planned(std::move(plan)));
     });
   });
 }
@@ -147,12 +151,15 @@ void Manager::Enqueue(Residency& residency) {
   const std::string& device_id = residency.record().device;
   Device& device = devices_.at(device_id);
   device.admission.push_back(residency.id());
-  if (!device.available) {
-    deps_.timer->At(deps_.clock->Now() + kAgentPatience, [this, device_id] {
-      strand_.Post([this, device_id] { FailAdmissionsIfDown(device_id); });
-    });
-  }
+  if (!device.available) GiveAgentTime(device_id);
   Admit(device_id);
+}
+
+// What waits for it fails if it is not back in time.
+void Manager::GiveAgentTime(const std::string& device_id) {
+  deps_.timer->At(deps_.clock->Now() + kAgentPatience, [this, device_id] {
+    strand_.Post([this, device_id] { FailAdmissionsIfDown(device_id); });
+  });
 }
 
 // Gives room to those who want it, in order of arrival; whoever is first and has to wait holds up
@@ -389,7 +396,15 @@ void Manager::FailAdmissionsIfDown(const std::string& device_id) {
   Device& device = devices_.at(device_id);
   if (device.available) return;
   const std::deque<std::string> admission = std::exchange(device.admission, {});
-  for (const std::string& id : admission) {
+  std::vector<std::string> stuck(admission.begin(), admission.end());
+  // Nobody is there to digest what these are compared with.
+  for (const Residency* residency : registry_.All()) {
+    const Residency* const rival = registry_.Get(residency->rival_id);
+    if (residency->record().device == device_id && rival != nullptr && rival->content == nullptr) {
+      stuck.push_back(residency->id());
+    }
+  }
+  for (const std::string& id : stuck) {
     Residency* const residency = registry_.Get(id);
     if (residency == nullptr) continue;
     Fail(*residency,
@@ -555,6 +570,7 @@ void Manager::OnAgentDown(const std::string& device_id, const absl::Status& why)
     device.down_because = std::string(why.message());
     if (!device.available) return;
     device.available = false;
+    GiveAgentTime(device_id);
     Event event;
     event.type = EventType::kAgentDied;
     event.device = device_id;

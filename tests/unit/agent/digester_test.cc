@@ -49,10 +49,11 @@ std::shared_ptr<Residency> Make(const std::string& id, uint64_t size_bytes, int 
 
 TEST(Digester, ComputesTheDigestOfWhatIsResident) {
   std::promise<std::shared_ptr<const Digests>> known;
-  Digester digester([&](const std::string& id, std::shared_ptr<const Digests> digests) {
-    EXPECT_EQ(id, "a");
-    known.set_value(std::move(digests));
-  });
+  Digester digester(
+      [&](const std::string& id, absl::StatusOr<std::shared_ptr<const Digests>> digests) {
+        EXPECT_EQ(id, "a");
+        known.set_value(*std::move(digests));
+      });
   const auto residency = Make("a", 5'000'000, 7);
   digester.Add(residency);
   const auto digests = known.get_future().get();
@@ -63,7 +64,9 @@ TEST(Digester, ComputesTheDigestOfWhatIsResident) {
 
 TEST(Digester, RestsWhileLoadsRun) {
   std::promise<void> known;
-  Digester digester([&](const std::string&, std::shared_ptr<const Digests>) { known.set_value(); });
+  Digester digester([&](const std::string&, absl::StatusOr<std::shared_ptr<const Digests>>) {
+    known.set_value();
+  });
   digester.LoadBegan();
   digester.Add(Make("a", 100, 1));
   auto future = known.get_future();
@@ -73,7 +76,7 @@ TEST(Digester, RestsWhileLoadsRun) {
 }
 
 TEST(Digester, LetsGoOfAResidencyBeforeForgetReturns) {
-  Digester digester([](const std::string&, std::shared_ptr<const Digests>) {});
+  Digester digester([](const std::string&, absl::StatusOr<std::shared_ptr<const Digests>>) {});
   auto current = Make("current", 64 << 20, 1);
   auto queued = Make("queued", 100, 1);
   const std::weak_ptr<Residency> watch_current = current;
@@ -92,7 +95,7 @@ TEST(Digester, EndsInTheMiddleOfADigest) {
   auto residency = Make("a", 256 << 20, 1);
   const auto start = std::chrono::steady_clock::now();
   {
-    Digester digester([](const std::string&, std::shared_ptr<const Digests>) {});
+    Digester digester([](const std::string&, absl::StatusOr<std::shared_ptr<const Digests>>) {});
     digester.Add(residency);
     digester.LoadBegan();  // also while it rests
   }

@@ -233,6 +233,18 @@ TEST_F(ManagerIdentityTest, AReadingThatNobodyCanDoEndsTheWait) {
   EXPECT_EQ(copy->end_reason(), Reason::kDeviceUnavailable);
 }
 
+TEST_F(ManagerIdentityTest, ADigestThatNoAgentComputesEndsTheWait) {
+  const Held a = Acquire("a");
+  backend_.FinishLoad(manager_);
+  const Held copy = Acquire("copy of a");
+  backend_.FinishReading(manager_, catalog_);
+  manager_.OnAgentDown("host", absl::UnavailableError("killed"));
+  clock_.Advance(std::chrono::seconds(10));
+  EXPECT_EQ(copy->end_reason(), Reason::kDeviceUnavailable);
+  EXPECT_TRUE(a->granted());
+  EXPECT_THAT(a->ends, IsEmpty());
+}
+
 TEST_F(ManagerIdentityTest, RemembersDigestsForEveryNameThatLedToThem) {
   Load("a");
   Acquire("copy of a");
