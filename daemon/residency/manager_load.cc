@@ -96,7 +96,7 @@ void Manager::PlanFromHost(Residency& residency, Residency& host) {
                              memory = host.memory, content = host.content,
                              fingerprint = host.fingerprint, device = residency.record().device] {
     auto source = deps_.catalog->PlanFromHost(record, *memory, content, device);
-    strand_.Post([this, id, source = std::move(source)] {
+    strand_.Post([this, id, fingerprint, source = std::move(source)] {
       Residency* const waiting = registry_.Get(id);
       if (waiting == nullptr) return;  // cancelled meanwhile
       if (!source.ok()) return OnPlanned(id, source.status());
