@@ -15,7 +15,7 @@ void SayNotKept(const std::string& id, std::string_view why) {
 struct KeepAlive {
   residency::ResidencyRecord record;
   std::shared_ptr<const residency::ResidentMemory> memory;
-  wire::UniqueFd record_fd;
+  std::vector<wire::UniqueFd> own_fds;
 };
 
 }  // namespace
@@ -168,12 +168,12 @@ void KeptBackend::OnInventory(const residency::ResidencyRecord& record, Memory m
 
 void KeptBackend::Keep(const residency::ResidencyRecord& record, const Memory& memory,
                        const Digests& digests) {
-  if (store_ == nullptr || !IsKeepable(*memory)) return;
+  if (store_ == nullptr || !IsKeepable(record, *memory)) return;
   auto items = ItemsOf(record, *memory);
   if (!items.ok()) return SayNotKept(record.id, std::string(items.status().message()));
   std::vector<std::string> names;
   for (const DescriptorStore::Item& item : items->items) names.push_back(item.name);
-  auto alive = std::make_shared<KeepAlive>(KeepAlive{record, memory, std::move(items->record_fd)});
+  auto alive = std::make_shared<KeepAlive>(KeepAlive{record, memory, std::move(items->own_fds)});
   if (!store_->Store(std::move(items->items), std::move(alive))) {
     return SayNotKept(record.id, "the store of descriptors is full: raise FileDescriptorStoreMax");
   }

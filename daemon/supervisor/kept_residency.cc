@@ -1,6 +1,8 @@
 #include "supervisor/kept_residency.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <map>
@@ -13,6 +15,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "wire/error.h"
 #include "wire/memfd.h"
 
 namespace modeld::supervisor {
@@ -27,6 +30,10 @@ constexpr size_t kMostDescriptors = 4096;
 
 std::string NameOf(const std::string& id, const std::string& part) {
   return absl::StrCat(kPrefix, id, "-", part);
+}
+
+bool IsOwn(const residency::ResidencyRecord& record, const residency::LoadedSegment& segment) {
+  return absl::StartsWith(segment.id, absl::StrCat(record.id, "/"));
 }
 
 // What was found of one residency.
@@ -119,20 +126,39 @@ absl::StatusOr<KeptItems> ItemsOf(const residency::ResidencyRecord& record,
   const auto add = [&](int fd) {
     kept.items.push_back({NameOf(record.id, absl::StrCat(next++)), fd});
   };
+  const auto add_anew = [&](int fd) {
+    wire::UniqueFd opened(::open(absl::StrCat("/proc/self/fd/", fd).c_str(), O_RDONLY | O_CLOEXEC));
+    if (!opened.valid()) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("opening a descriptor anew: ", wire::ErrnoText(errno)));
+    }
+    add(opened.get());
+    kept.own_fds.push_back(std::move(opened));
+    return absl::OkStatus();
+  };
   add(memory.table->fd());
   for (const auto& segment : memory.segments) {
     wire::ToProto(segment->info, *item.add_segments());
     item.add_segment_ids(segment->id);
-    for (const wire::UniqueFd& fd : segment->fds) add(fd.get());
+    const bool own = IsOwn(record, *segment);
+    for (const wire::UniqueFd& fd : segment->fds) {
+      if (own) {
+        add(fd.get());
+      } else if (auto status = add_anew(fd.get()); !status.ok()) {
+        return status;
+      }
+    }
   }
   std::vector<int> attachments;
   EncodeRecord(record, item.mutable_record(), &attachments);
-  for (const int fd : attachments) add(fd);
+  for (const int fd : attachments) {
+    if (auto status = add_anew(fd); !status.ok()) return status;
+  }
   auto record_fd = wire::MakeSealedMemfd("modeld-record", item.SerializeAsString());
   if (!record_fd.ok()) return record_fd.status();
-  kept.record_fd = *std::move(record_fd);
+  kept.own_fds.push_back(*std::move(record_fd));
   // Last: what has a record is whole.
-  kept.items.push_back({NameOf(record.id, kRecord), kept.record_fd.get()});
+  kept.items.push_back({NameOf(record.id, kRecord), kept.own_fds.back().get()});
   return kept;
 }
 
@@ -144,9 +170,10 @@ DescriptorStore::Item DigestItem(const std::string& residency_id,
           digests.table_fd.get()};
 }
 
-bool IsKeepable(const residency::ResidentMemory& memory) {
-  return std::none_of(memory.segments.begin(), memory.segments.end(), [](const auto& segment) {
-    return segment->info.kind == wire::SegmentKind::kCudaIpc;
+bool IsKeepable(const residency::ResidencyRecord& record, const residency::ResidentMemory& memory) {
+  return std::ranges::none_of(memory.segments, [&](const auto& segment) {
+    return segment->info.kind == wire::SegmentKind::kCudaIpc ||
+           (segment->info.kind == wire::SegmentKind::kCudaVmm && !IsOwn(record, *segment));
   });
 }
 

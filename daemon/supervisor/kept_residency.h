@@ -17,19 +17,22 @@ namespace modeld::supervisor {
 // that belong to one follow as `residency-<id>-<n>`; `residency-<id>-digest-<hex>` is the table of
 // digests, once they are known, with the weights digest in its name.
 
-// Everything but the digests. `record` and `memory` have to live as long as the items are used; the
-// record's own descriptor is `record_fd`. What MakeSealedMemfd says.
+// Everything but the digests. `record` and `memory` have to live as long as the items are used, and
+// so do `own_fds`: the record's, and those of memory that another residency stores too. A service
+// manager takes one open file once, so what several have is opened anew for each. What
+// MakeSealedMemfd says, RESOURCE_EXHAUSTED.
 struct KeptItems {
   std::vector<DescriptorStore::Item> items;
-  wire::UniqueFd record_fd;
+  std::vector<wire::UniqueFd> own_fds;
 };
 absl::StatusOr<KeptItems> ItemsOf(const residency::ResidencyRecord& record,
                                   const residency::ResidentMemory& memory);
 DescriptorStore::Item DigestItem(const std::string& residency_id,
                                  const residency::ResidentDigests& digests);
 
-// Can it be kept? A CUDA IPC handle is no descriptor, and dies with its agent.
-bool IsKeepable(const residency::ResidentMemory& memory);
+// Can it be kept? A CUDA IPC handle is no descriptor, and dies with its agent; CUDA memory that is
+// borrowed from another residency cannot be opened anew.
+bool IsKeepable(const residency::ResidencyRecord& record, const residency::ResidentMemory& memory);
 
 struct FoundResidency {
   InventoryEntry entry;

@@ -32,6 +32,16 @@ class FailingGpu : public OnEachDevice {
     checksum_ = bystanders_.back().Ask("checksum");
   }
 
+  // What fails next on the GPU is then not its digest.
+  void AwaitDigests() {
+    ASSERT_TRUE(Eventually([&] {
+      const auto list = RpcClient(daemon().socket()).List();
+      return list.ok() && std::ranges::none_of(*list, [](const v1::Residency& residency) {
+               return residency.digest().empty();
+             });
+    }));
+  }
+
   void ExpectOthersUnharmed() {
     for (WorkerProcess& worker : bystanders_) {
       EXPECT_EQ(worker.Ask("state"), "state HELD");
@@ -103,6 +113,7 @@ TEST_P(FailingGpu, ThatBreaksOneWorkersContextIsTheOthersAsBefore) {
 TEST_P(FailingGpu, ThatBreaksItsAgentsContextFailsItsLoadsAndGetsANewAgent) {
   Start();
   WorkerProcess holder = NewHolder();
+  AwaitDigests();
   const pid_t agent = Device().agent_pid();
   gpus().SetFaults("sticky " + device() + " cudaErrorLaunchFailure" + kAgents);
   EXPECT_EQ(NewWorker().Ask("acquire other.safetensors"), "error DEVICE_LOST");
@@ -122,6 +133,7 @@ TEST_P(FailingGpu, ThatBreaksItsAgentsContextFailsItsLoadsAndGetsANewAgent) {
 TEST_P(FailingGpu, ThatIsGoneIsUnavailableUntilItIsThereAgain) {
   Start();
   WorkerProcess holder = NewHolder();
+  AwaitDigests();
   const pid_t agent = Device().agent_pid();
   gpus().SetFaults("gone " + device() + "\n");
   EXPECT_THAT(holder.Ask("checksum"), StartsWith("error DEVICE_"));
