@@ -2,7 +2,6 @@
 
 #pragma once
 
-#include <compare>
 #include <memory>
 #include <optional>
 #include <set>
@@ -17,16 +16,6 @@
 namespace modeld::residency {
 
 using Ticket = uint64_t;
-
-// What makes two wishes the same wish.
-struct Key {
-  std::string content;  // plan::OpenCheckpoint::Key()
-  std::string device;
-  std::string instance;
-
-  // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14
-  auto operator<=>(const Key&) const = default;
-};
 
 // Plain state with one guarded change. Lives on the manager's strand.
 class Residency {

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -29,6 +30,16 @@ struct ModelSpec {
   bool keep_host = false;
   plan::LoadConfig config;
   std::string expected_digest;  // `sha256:...`; empty: whatever it is
+};
+
+// What makes two wishes the same wish.
+struct Key {
+  std::string content;  // plan::OpenCheckpoint::Key()
+  std::string device;
+  std::string instance;
+
+  // NOLINTNEXTLINE(modernize-use-nullptr): a mistake of clang-tidy 14
+  auto operator<=>(const Key&) const = default;
 };
 
 // PENDING -> (IDENTIFYING) -> LOADING -> READY -> DRAINING -> EVICTED
