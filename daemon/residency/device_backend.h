@@ -7,11 +7,13 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/clock.h"
 #include "plan/load_plan.h"
 #include "plan/open_checkpoint.h"
 #include "residency/types.h"
@@ -40,6 +42,9 @@ struct ResidencyRecord {
   bool private_copy = false;
   bool pinned = false;
   uint64_t generation = 0;
+  std::optional<base::Duration> keep_alive;  // nullopt: modeld's own
+  bool draining = false;                     // not handed out any more
+  std::string superseded_by;                 // the alias that it stood under
 
   // The first one: what people know it by.
   const std::string& reference() const { return sources.front().references.front(); }

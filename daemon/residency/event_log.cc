@@ -12,6 +12,13 @@ thread_local const void* delivering_here = nullptr;
 
 }  // namespace
 
+void EventLog::Restore(const std::vector<Event>& events) {
+  wire::MutexLock lock(mutex_);
+  const size_t kept = std::min(events.size(), kHistory);
+  events_.assign(events.end() - static_cast<std::ptrdiff_t>(kept), events.end());
+  if (!events_.empty()) last_sequence_ = events_.back().sequence;
+}
+
 void EventLog::Publish(Event event) {
   event.time = clock_.WallNow();
   std::vector<std::shared_ptr<Subscriber>> subscribers;

@@ -27,6 +27,10 @@ class EventLog {
   // `clock` outlives the log.
   explicit EventLog(const base::Clock& clock) : clock_(clock) {}
 
+  // What an earlier modeld told, oldest first: goes before everything that is told from now on, and
+  // to no subscriber. Sequences go on from there. Once, before the first Publish.
+  void Restore(const std::vector<Event>& events);
+
   // Gives the event its sequence and time.
   void Publish(Event event);
 

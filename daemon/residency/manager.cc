@@ -3,7 +3,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "wire/error.h"
 
 namespace modeld::residency {
@@ -25,7 +24,8 @@ bool IsRefusal(const absl::Status& status) {
 
 }  // namespace
 
-Manager::Manager(const ManagerDeps& deps) : deps_(deps), events_(*deps.clock) {}
+Manager::Manager(const ManagerDeps& deps)
+    : deps_(deps), events_(*deps.clock), policy_(deps.policy) {}
 
 void Manager::AddDevice(const std::string& id, uint64_t capacity_bytes, DeviceBackend* backend,
                         DeviceFacts facts) {
@@ -45,6 +45,8 @@ Ticket Manager::Acquire(AcquireRequest request, std::shared_ptr<AcquireObserver>
         waiter.spec = std::move(request.spec);
         waiter.holder = std::move(request.holder);
         waiter.observer = std::move(observer);
+        waiter.wait_for_room = request.wait_for_room;
+        waiter.keep_alive = request.keep_alive;
         StartWaiter(ticket, std::move(waiter), request.deadline);
         if (request.resume) {
           Resume(ticket, *request.resume);
@@ -64,10 +66,22 @@ Ticket Manager::Preload(PreloadRequest request, std::shared_ptr<PreloadObserver>
         waiter.preload = std::move(observer);
         waiter.no_wait = request.no_wait;
         waiter.pin = request.pin;
+        waiter.wait_for_room = request.wait_for_room;
+        waiter.keep_alive = request.keep_alive;
         StartWaiter(ticket, std::move(waiter), request.deadline);
         Resolve(ticket);
       });
   return ticket;
+}
+
+void Manager::SetPolicy(const Policy& policy) {
+  strand_.Post([this, policy] {
+    policy_ = policy;
+    for (const std::string& id : Ids()) {
+      Residency* const residency = registry_.Get(id);
+      if (residency != nullptr) Settle(*residency);
+    }
+  });
 }
 
 void Manager::StartWaiter(Ticket ticket, Waiter waiter, std::optional<base::TimePoint> deadline) {
@@ -95,7 +109,22 @@ void Manager::StartWaiter(Ticket ticket, Waiter waiter, std::optional<base::Time
 void Manager::Resolve(Ticket ticket) {
   const auto found = waiters_.find(ticket);
   if (found == waiters_.end()) return;  // refused already
-  const ModelSpec& spec = found->second.spec;
+  Waiter& waiter = found->second;
+  if (!FollowAlias(ticket, waiter)) return;
+  // What the name stands for needs no looking up while it is here.
+  if (!waiter.alias.empty() && !waiter.spec.private_copy && !waiter.spec.keep_host) {
+    Residency* const version =
+        registry_.Current({waiter.version_key, waiter.spec.device, waiter.spec.instance});
+    if (version != nullptr) {
+      waiter.content_key = waiter.version_key;
+      return Join(ticket, waiter, *version);
+    }
+  }
+  ResolveReference(ticket);
+}
+
+void Manager::ResolveReference(Ticket ticket) {
+  const ModelSpec& spec = waiters_.at(ticket).spec;
   if (spec.reference.starts_with(kDigestScheme)) return AcquireByDigest(ticket);
   deps_.resolve_executor->Post([this, ticket, reference = spec.reference, config = spec.config] {
     auto opened = deps_.catalog->Resolve(reference, config);
@@ -110,7 +139,9 @@ void Manager::Resume(Ticket ticket, const ResumeRequest& resume) {
   const bool held = residency != nullptr && residency->memory != nullptr &&
                     residency->record().generation == resume.generation;
   if (held) {
-    found->second.result = AcquireResult::kResumed;
+    Waiter& waiter = found->second;
+    waiter.result = AcquireResult::kResumed;
+    if (aliases_.contains(waiter.spec.reference)) waiter.alias = waiter.spec.reference;
     GrantTo(ticket, *residency);
     return;
   }
@@ -129,6 +160,7 @@ void Manager::OnResolved(Ticket ticket, absl::StatusOr<Opened> opened) {
     return;
   }
   Waiter& waiter = found->second;
+  if (!IsTheVersion(ticket, waiter, **opened)) return;
   Residency* residency = nullptr;
   if (!waiter.spec.private_copy) {
     residency = registry_.Current({(*opened)->Key(), waiter.spec.device, waiter.spec.instance});
@@ -149,15 +181,7 @@ void Manager::OnResolved(Ticket ticket, absl::StatusOr<Opened> opened) {
 }
 
 void Manager::Join(Ticket ticket, Waiter& waiter, Residency& residency) {
-  bool changed = residency.AddReference(waiter.content_key, waiter.spec.reference);
-  if (waiter.pin && !residency.pinned()) {
-    residency.set_pinned(true);
-    changed = true;
-    Publish(EventType::kResidencyPinned, residency);
-  }
-  if (changed && residency.state() == State::kReady) {
-    devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
-  }
+  TakeWishes(waiter, residency);
   const auto expected = CheckExpected(waiter.spec, residency);
   if (expected && !expected->ok()) {
     EndWaiter(ticket, *expected);
@@ -170,18 +194,39 @@ void Manager::Join(Ticket ticket, Waiter& waiter, Residency& residency) {
   }
   if (waiter.no_wait) {
     residency.wanted = true;
+    residency.patient = waiter.wait_for_room;
     GrantTo(ticket, residency);
     return;
   }
   if (waiter.result == AcquireResult::kHit) waiter.result = AcquireResult::kJoined;
   waiter.residency_id = residency.id();
   residency.waiters.insert(ticket);
-  const Progress progress = ProgressOf(residency);
-  if (waiter.observer != nullptr) waiter.observer->OnProgress(progress);
-  if (waiter.preload != nullptr) waiter.preload->OnProgress(progress);
+  TellProgressTo(waiter, ProgressOf(residency));
+  if (residency.waiting && !waiter.wait_for_room) Reconsider(residency.record().device);
 }
 
-// A preload is answered, an acquire becomes a lease.
+// What the one who joins wants of the residency.
+void Manager::TakeWishes(const Waiter& waiter, Residency& residency) {
+  bool changed = residency.AddReference(waiter.content_key, waiter.spec.reference);
+  if (waiter.keep_alive && residency.record().keep_alive != waiter.keep_alive) {
+    residency.set_keep_alive(*waiter.keep_alive);
+    changed = true;
+  }
+  if (waiter.pin && !residency.pinned()) {
+    SaveOrSay(PinChange(residency, true), residency);
+    PinNow(residency, true);
+  } else if (changed) {
+    TellRecord(residency);
+  }
+}
+
+void Manager::TellProgressTo(const Waiter& waiter, const Progress& progress) {
+  if (waiter.observer != nullptr) waiter.observer->OnProgress(progress);
+  if (waiter.preload != nullptr) waiter.preload->OnProgress(progress);
+  if (waiter.alias_observer != nullptr) waiter.alias_observer->OnProgress(progress);
+}
+
+// A preload is answered, a version gets its name, an acquire becomes a lease.
 void Manager::GrantTo(Ticket ticket, Residency& residency) {
   auto node = waiters_.extract(ticket);
   Waiter& waiter = node.mapped();
@@ -189,14 +234,17 @@ void Manager::GrantTo(Ticket ticket, Residency& residency) {
   residency.waiters.erase(ticket);
   if (waiter.preload != nullptr) {
     waiter.preload->OnDone(InfoOf(residency));
+    SettleSoon(residency);
     return;
   }
+  if (waiter.alias_observer != nullptr) return GiveName(std::move(waiter), residency);
   TellAcquired(waiter, waiter.result);
 
   Lease& lease = leases_[ticket];
   lease.info.id = ticket;
   lease.info.residency_id = residency.id();
-  lease.info.reference = waiter.spec.reference;
+  lease.info.reference = waiter.alias.empty() ? waiter.spec.reference : waiter.alias;
+  lease.alias = waiter.alias;
   lease.info.holder = std::move(waiter.holder);
   lease.info.granted_time = deps_.clock->WallNow();
   lease.observer = std::move(waiter.observer);
@@ -219,13 +267,21 @@ void Manager::GrantTo(Ticket ticket, Residency& residency) {
   grant.tensor_bytes = residency.tensor_bytes;
   grant.format = (source != nullptr ? *source : residency.record().sources.front()).format;
   lease.observer->OnGranted(grant);
+  TellWhatPassed(lease, residency);
+  Publish(EventType::kLeaseGranted, residency, EventOf(lease.info));
+}
 
-  Event event;
-  event.lease_id = ticket;
-  event.reference = lease.info.reference;
-  event.pid = lease.info.holder.pid;
-  event.scope = lease.info.holder.scope;
-  Publish(EventType::kLeaseGranted, residency, std::move(event));
+// While it waited, or was away.
+void Manager::TellWhatPassed(const Lease& lease, const Residency& residency) {
+  const auto alias = aliases_.find(lease.alias);
+  if (alias != aliases_.end() &&
+      residency.record().FindSource(alias->second.content_key) == nullptr) {
+    lease.observer->OnSuperseded(lease.alias, alias->second.spec.reference);
+  }
+  if (residency.IsLeaving()) {
+    lease.observer->OnDrainRequested(absl::StrCat("residency ", residency.id(), " is wanted back"),
+                                     /*stopping=*/false);
+  }
 }
 
 void Manager::EndWaiter(Ticket ticket, const absl::Status& status) {
@@ -236,6 +292,7 @@ void Manager::EndWaiter(Ticket ticket, const absl::Status& status) {
   TellAcquired(waiter, IsRefusal(status) ? AcquireResult::kRefused : AcquireResult::kFailed);
   if (waiter.observer != nullptr) waiter.observer->OnEnded(status);
   if (waiter.preload != nullptr) waiter.preload->OnDone(status);
+  if (waiter.alias_observer != nullptr) waiter.alias_observer->OnDone(status);
   LeaveResidency(waiter.residency_id, ticket);
 }
 
@@ -247,7 +304,10 @@ void Manager::TellAcquired(const Waiter& waiter, AcquireResult result) {
 void Manager::LeaveResidency(const std::string& residency_id, Ticket ticket) {
   Residency* const residency = registry_.Get(residency_id);
   if (residency == nullptr || residency->waiters.erase(ticket) == 0) return;
-  if (residency->WantedByNobody() && residency->IsComing()) CancelLoad(*residency);
+  if (residency->WantedByNobody() && residency->IsComing()) return CancelLoad(*residency);
+  // Of those who are left, perhaps nobody wants to wait for room.
+  if (residency->waiting) Reconsider(residency->record().device);
+  SettleSoon(*residency);
 }
 
 void Manager::OnDeadline(Ticket ticket) {
@@ -293,11 +353,7 @@ void Manager::EndLease(Ticket ticket, std::string_view cause) {
   if (residency == nullptr) return;  // it was lost under the lease
   residency->leases.erase(ticket);
 
-  Event event;
-  event.lease_id = ticket;
-  event.reference = info.reference;
-  event.pid = info.holder.pid;
-  event.scope = info.holder.scope;
+  Event event = EventOf(info);
   event.cause = cause;
   Publish(EventType::kLeaseEnded, *residency, std::move(event));
   if (!residency->leases.empty()) return;
@@ -306,8 +362,18 @@ void Manager::EndLease(Ticket ticket, std::string_view cause) {
   residency->idle_since = deps_.clock->Now();
   // Nobody else could ever get a private copy.
   if (residency->record().private_copy && residency->state() == State::kReady) {
-    Free(*residency, cause::kPrivate, "its only holder let go of the private copy");
+    return Free(*residency, cause::kPrivate, "its only holder let go of the private copy");
   }
+  Settle(*residency);
+}
+
+Event Manager::EventOf(const LeaseInfo& lease) {
+  Event event;
+  event.lease_id = lease.id;
+  event.reference = lease.reference;
+  event.pid = lease.holder.pid;
+  event.scope = lease.holder.scope;
+  return event;
 }
 
 void Manager::GetLeaseMemory(uint64_t session, uint64_t lease_id,
@@ -328,185 +394,6 @@ void Manager::GetLeaseMemory(uint64_t session, uint64_t lease_id,
     }
     reply(LeaseMemory{residency->memory, found->second.reference_table, residency->digests});
   });
-}
-
-// ---- operators ----
-
-void Manager::FindThen(std::string selector, std::function<void(absl::StatusOr<Residency*>)> then) {
-  strand_.Post([this, selector = std::move(selector), then = std::move(then)]() mutable {
-    absl::StatusOr<Residency*> found = registry_.Find(selector);
-    if (found.ok() || wire::GetReason(found.status()) != wire::Reason::kResidencyNotFound) {
-      then(found);
-      return;
-    }
-    // It may be another name for something resident.
-    deps_.resolve_executor->Post([this, selector, then = std::move(then), error = found.status()] {
-      auto opened =
-          selector.empty() ? absl::StatusOr<Opened>(error) : deps_.catalog->Resolve(selector, {});
-      strand_.Post([this, opened = std::move(opened), then, error] {
-        if (opened.ok()) {
-          for (const auto& [id, device] : devices_) {
-            Residency* const residency = registry_.Current({(*opened)->Key(), id, ""});
-            if (residency != nullptr) return then(residency);
-          }
-        }
-        then(error);
-      });
-    });
-  });
-}
-
-absl::Status Manager::LeasedError(const Residency& residency) const {
-  std::vector<std::string> holders;
-  for (const Ticket ticket : residency.leases) {
-    const LeaseInfo& info = leases_.at(ticket).info;
-    holders.push_back(absl::StrCat("pid ", info.holder.pid, " (", info.holder.program,
-                                   info.holder.scope.empty() ? "" : ", ", info.holder.scope, ")"));
-    if (holders.size() == 10 && residency.leases.size() > 11) {
-      holders.push_back(absl::StrCat(residency.leases.size() - 10, " more"));
-      break;
-    }
-  }
-  const std::string text = absl::StrJoin(holders, ", ");
-  return wire::MakeError(wire::Reason::kResidencyLeased,
-                         absl::StrCat("residency ", residency.id(), " (",
-                                      residency.record().reference(), ") is held by ", text),
-                         {{"residency", residency.id()},
-                          {"lease_count", absl::StrCat(residency.leases.size())},
-                          {"holders", text}},
-                         absl::StrCat("see who holds it: modelctl leases ", residency.id()));
-}
-
-void Manager::Evict(std::string selector, Reply<absl::StatusOr<EvictResult>> reply) {
-  FindThen(std::move(selector), [this, reply = std::move(reply)](absl::StatusOr<Residency*> found) {
-    if (!found.ok()) return reply(found.status());
-    Residency& residency = **found;
-    if (!residency.leases.empty()) return reply(LeasedError(residency));
-    if (residency.pinned()) {
-      return reply(
-          wire::MakeError(wire::Reason::kResidencyPinned,
-                          absl::StrCat("residency ", residency.id(), " (",
-                                       residency.record().reference(), ") is pinned"),
-                          {{"residency", residency.id()}},
-                          absl::StrCat("let it go first: modelctl unpin ", residency.id())));
-    }
-    if (residency.readers > 0) {
-      return reply(wire::MakeError(
-          wire::Reason::kResidencyLeased,
-          absl::StrCat("residency ", residency.id(), " (", residency.record().reference(),
-                       ") is being read for another one that is loading"),
-          {{"residency", residency.id()}}, "evict it when that is done: modelctl ps"));
-    }
-    if (!residency.waiters.empty() || !residency.followers.empty()) {
-      return reply(wire::MakeError(
-          wire::Reason::kResidencyLeased,
-          absl::StrCat("residency ", residency.id(), " (", residency.record().reference(), ") is ",
-                       std::string(StateName(residency.state())), " and ",
-                       residency.waiters.size() + residency.followers.size(), " wait for it"),
-          {{"residency", residency.id()}}, "evict it when it is READY and nobody holds it"));
-    }
-    evictions_[residency.id()].push_back(reply);
-    if (residency.state() == State::kReady) {
-      Free(residency, cause::kOperator, "evicted by an operator");
-    } else if (residency.state() != State::kDraining && !residency.cancelling) {
-      CancelLoad(residency);
-    }
-  });
-}
-
-void Manager::SetPinned(std::string selector, bool pinned,
-                        Reply<absl::StatusOr<ResidencyInfo>> reply) {
-  FindThen(std::move(selector), [this, pinned,
-                                 reply = std::move(reply)](absl::StatusOr<Residency*> found) {
-    if (!found.ok()) return reply(found.status());
-    Residency& residency = **found;
-    if (residency.pinned() != pinned) {
-      residency.set_pinned(pinned);
-      Publish(pinned ? EventType::kResidencyPinned : EventType::kResidencyUnpinned, residency);
-      if (residency.state() == State::kReady) {
-        devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
-      }
-    }
-    reply(InfoOf(residency));
-  });
-}
-
-void Manager::Find(std::string selector, Reply<absl::StatusOr<ResidencyInfo>> reply) {
-  FindThen(std::move(selector), [this, reply = std::move(reply)](absl::StatusOr<Residency*> found) {
-    if (!found.ok()) return reply(found.status());
-    reply(InfoOf(**found));
-  });
-}
-
-void Manager::GetSnapshot(bool include_ended, Reply<Snapshot> reply) {
-  strand_.Post([this, include_ended, reply = std::move(reply)] {
-    Snapshot snapshot;
-    if (include_ended) {
-      snapshot.residencies.assign(registry_.ended().begin(), registry_.ended().end());
-    }
-    for (const Residency* residency : registry_.All()) {
-      snapshot.residencies.push_back(InfoOf(*residency));
-    }
-    for (const auto& [ticket, lease] : leases_) snapshot.leases.push_back(lease.info);
-    for (const auto& [id, device] : devices_) {
-      DeviceInfo info;
-      info.id = id;
-      info.capacity_bytes = device.ledger.capacity_bytes();
-      info.reserved_bytes = device.ledger.reserved_bytes();
-      info.resident_bytes = device.ledger.resident_bytes();
-      info.evictable_bytes = Evictable(id).bytes;
-      info.export_kind = device.agent.export_kind;
-      info.export_note = device.agent.export_note;
-      info.facts = device.facts;
-      info.page_size_bytes = device.agent.page_size_bytes;
-      info.page_size_note = device.agent.page_size_note;
-      info.available = device.available;
-      info.agent_pid = device.available ? device.agent.pid : 0;
-      info.agent_starts = device.agent_starts;
-      if (!device.available) info.notes.push_back(device.down_because);
-      if (device.unreturned_bytes > 0) {
-        info.notes.push_back(absl::StrCat(
-            device.unreturned_bytes,
-            " bytes of an evicted residency are not free yet: a process that is no holder any more "
-            "still maps them (nvidia-smi lists the processes)"));
-      }
-      snapshot.devices.push_back(std::move(info));
-    }
-    reply(std::move(snapshot));
-  });
-}
-
-void Manager::BeginShutdown() {
-  strand_.Post([this] {
-    if (stopping_) return;
-    stopping_ = true;
-    Event stopping;
-    stopping.type = EventType::kDaemonStopping;
-    events_.Publish(std::move(stopping));
-
-    std::vector<Ticket> waiting;
-    for (const auto& [ticket, waiter] : waiters_) waiting.push_back(ticket);
-    for (const Ticket ticket : waiting) {
-      EndWaiter(ticket, wire::MakeError(wire::Reason::kDraining, "modeld is stopping", {},
-                                        "ask again when it is back: modelctl health"));
-    }
-    for (const std::string& id : Ids()) {
-      Residency* const residency = registry_.Get(id);
-      if (residency != nullptr && residency->IsComing() && !residency->cancelling) {
-        CancelLoad(*residency);
-      }
-    }
-    for (const auto& [ticket, lease] : leases_) {
-      lease.observer->OnDrainRequested("modeld is stopping");
-    }
-  });
-}
-
-// For loops whose body may end some of them.
-std::vector<std::string> Manager::Ids() {
-  std::vector<std::string> ids;
-  for (const Residency* residency : registry_.All()) ids.push_back(residency->id());
-  return ids;
 }
 
 void Manager::Publish(EventType type, const Residency& residency, Event event) {

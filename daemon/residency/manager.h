@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -21,79 +22,17 @@
 #include "plan/sharing.h"
 #include "residency/catalog.h"
 #include "residency/device_backend.h"
+#include "residency/durable_state.h"
 #include "residency/event_log.h"
+#include "residency/explanation.h"
 #include "residency/ledger.h"
+#include "residency/policy.h"
 #include "residency/registry.h"
+#include "residency/requests.h"
 #include "residency/residency.h"
 #include "residency/types.h"
 
 namespace modeld::residency {
-
-// Told about one Acquire, in order, from the manager's strand: must not block. OnEnded is last and
-// comes exactly once, unless Release came first; after Release nothing is told.
-class AcquireObserver {
- public:
-  virtual ~AcquireObserver() = default;
-  virtual void OnProgress(const Progress& progress) = 0;
-  virtual void OnGranted(const Grant& grant) = 0;
-  virtual void OnDigestKnown(const std::string& digest) = 0;
-  virtual void OnDrainRequested(const std::string& message) = 0;
-  // The memory behind the grant is gone; OnEnded follows.
-  virtual void OnLost(const absl::Status& why) = 0;
-  virtual void OnEnded(const absl::Status& status) = 0;
-};
-
-// As AcquireObserver, for Preload.
-class PreloadObserver {
- public:
-  virtual ~PreloadObserver() = default;
-  virtual void OnProgress(const Progress& progress) = 0;
-  // READY (or, with no_wait, whatever it is now), or why not. Once, and last.
-  virtual void OnDone(const absl::StatusOr<ResidencyInfo>& result) = 0;
-};
-
-struct ResumeRequest {
-  std::string residency_id;
-  uint64_t generation = 0;
-};
-
-struct AcquireRequest {
-  ModelSpec spec;
-  std::optional<base::TimePoint> deadline;  // until granted
-  Holder holder;
-  std::optional<ResumeRequest> resume;
-};
-
-// What a reference to something resident by its digest begins with.
-inline constexpr std::string_view kDigestScheme = "sha256:";
-
-struct PreloadRequest {
-  ModelSpec spec;
-  bool no_wait = false;
-  bool pin = false;
-  std::optional<base::TimePoint> deadline;
-};
-
-struct EvictResult {
-  ResidencyInfo residency;
-  uint64_t freed_bytes = 0;
-};
-
-// The descriptors of a lease, kept open by the pointers.
-struct LeaseMemory {
-  std::shared_ptr<const ResidentMemory> memory;
-  std::shared_ptr<const plan::SealedReferenceTable> reference_table;  // null: empty
-  std::shared_ptr<const ResidentDigests> digests;                     // null: not known yet
-};
-
-struct Snapshot {
-  std::vector<ResidencyInfo> residencies;  // by creation
-  std::vector<LeaseInfo> leases;           // by id
-  std::vector<DeviceInfo> devices;
-};
-
-template <class T>
-using Reply = std::function<void(T)>;
 
 // What a Manager works with. All of it outlives the manager.
 struct ManagerDeps {
@@ -107,6 +46,9 @@ struct ManagerDeps {
   bool share_tensors = true;
   // Told how each acquire was answered and how long that took, on the strand; may be empty.
   std::function<void(AcquireResult, base::Duration)> on_acquired = {};
+  StateStore* state = nullptr;  // null: wishes end with modeld
+  // What can be changed while it runs.
+  Policy policy = {};
 };
 
 // Thread-safe: every call may come from any thread, never waits, and answers through a callback
@@ -123,7 +65,8 @@ struct ManagerDeps {
 //   - of two current residencies on one device and of one instance whose contents are known, the
 //     contents differ;
 //   - every waiter belongs to one residency that is coming, or is READY and being digested for it,
-//     or is still being resolved.
+//     or is still being resolved;
+//   - whoever wants room and cannot have it is the first of its device's queue, or behind one.
 //
 // REQUIRES: executors, timer and backends are stopped before it is destroyed.
 class Manager : public BackendObserver {
@@ -138,17 +81,28 @@ class Manager : public BackendObserver {
   // the catalog and the backend refuse with, kBudgetExceeded, kDeadlineExceeded,
   // kDeviceUnavailable, kDraining; kResidencyNotFound for a resume.
   Ticket Acquire(AcquireRequest request, std::shared_ptr<AcquireObserver> observer);
-  // Ends a wait or a lease; idempotent. A load that nobody waits for any more is cancelled.
-  // `holder_died`: its process ended, and with it the lease.
+  // Ends a wait or a lease, whatever it was asked with; idempotent. A load that nobody waits for
+  // any more is cancelled. `holder_died`: its process ended, and with it the lease.
   void Release(Ticket ticket, bool holder_died = false);
 
   Ticket Preload(PreloadRequest request, std::shared_ptr<PreloadObserver> observer);
-  void CancelPreload(Ticket ticket) { Release(ticket); }
+
+  // Before inventories come.
+  void Restore(const DurableState& state);
+  void SetPolicy(const Policy& policy);
+
+  // Makes the version READY beside the one that the alias names, then gives it the name. What the
+  // observer's OnDone may say: as for an Acquire, and why the change is not durable.
+  Ticket SetAlias(SetAliasRequest request, std::shared_ptr<AliasObserver> observer);
+  // kAliasNotFound; why it is not durable.
+  void RemoveAlias(std::string name, Reply<absl::StatusOr<Alias>> reply);
 
   // Answers when the memory has been given back. kResidencyLeased and kResidencyPinned, naming the
   // holders; what Registry::Find says.
-  void Evict(std::string selector, Reply<absl::StatusOr<EvictResult>> reply);
+  void Evict(EvictRequest request, Reply<absl::StatusOr<EvictResult>> reply);
   void SetPinned(std::string selector, bool pinned, Reply<absl::StatusOr<ResidencyInfo>> reply);
+  // kResidencyNotFound where nothing is remembered either.
+  void Explain(std::string selector, Reply<absl::StatusOr<Explanation>> reply);
   // A selector that is no id, digest or known reference is resolved as a reference.
   void Find(std::string selector, Reply<absl::StatusOr<ResidencyInfo>> reply);
   void GetSnapshot(bool include_ended, Reply<Snapshot> reply);
@@ -177,14 +131,22 @@ class Manager : public BackendObserver {
                    std::shared_ptr<const ResidentDigests> digests) override;
 
  private:
-  // Somebody who waits: for a lease (observer) or for a load (preload).
+  // Somebody who waits: for a lease (observer), for a load (preload) or for a version (alias).
   struct Waiter {
-    ModelSpec spec;
+    ModelSpec spec;  // of what an alias names, where one was asked for
     Holder holder;
     std::shared_ptr<AcquireObserver> observer;
     std::shared_ptr<PreloadObserver> preload;
+    std::shared_ptr<AliasObserver> alias_observer;
+    std::string alias_to_set;
+    std::optional<base::Duration> alias_keep_alive;
     bool no_wait = false;
     bool pin = false;
+    bool wait_for_room = false;
+    std::optional<base::Duration> keep_alive;
+    std::string alias;        // that was asked for
+    std::string version_key;  // the content that the alias names
+    std::string version_digest;
     std::optional<base::TimerId> timer;
     base::TimePoint since;
     AcquireResult result = AcquireResult::kHit;  // if it is granted
@@ -194,6 +156,7 @@ class Manager : public BackendObserver {
 
   struct Lease {
     LeaseInfo info;
+    std::string alias;  // that was asked for
     std::shared_ptr<const plan::SealedReferenceTable> reference_table;
     std::shared_ptr<AcquireObserver> observer;
   };
@@ -208,17 +171,22 @@ class Manager : public BackendObserver {
     uint32_t agent_starts = 0;
     std::string down_because;
     std::deque<std::string> admission;  // residencies that want room, in order of arrival
-    std::map<std::string, int> users;   // of each segment, by its id: READY residencies
-    uint64_t releasing_bytes = 0;       // resident, but on their way out
-    uint64_t unreturned_bytes = 0;      // of the last one that went: still mapped by somebody
+    bool admitting = false;             // Admit is about to run
+    std::optional<base::TimerId> protection_timer;
+    std::unordered_map<std::string, int>
+        users;                      // of each segment, by its id: residencies with memory
+    uint64_t releasing_bytes = 0;   // resident, but on their way out
+    uint64_t unreturned_bytes = 0;  // of the last one that went: still mapped by somebody
   };
 
   using Opened = std::shared_ptr<const plan::OpenCheckpoint>;
   using Planned = std::shared_ptr<const plan::LoadPlan>;
 
   // manager.cc: waiting and leasing
+  static void TellProgressTo(const Waiter& waiter, const Progress& progress);
   void StartWaiter(Ticket ticket, Waiter waiter, std::optional<base::TimePoint> deadline);
   void Resolve(Ticket ticket);
+  void ResolveReference(Ticket ticket);
   void Resume(Ticket ticket, const ResumeRequest& resume);
   void OnResolved(Ticket ticket, absl::StatusOr<Opened> opened);
   void Join(Ticket ticket, Waiter& waiter, Residency& residency);
@@ -228,10 +196,41 @@ class Manager : public BackendObserver {
   void EndLease(Ticket ticket, std::string_view cause);
   void TellAcquired(const Waiter& waiter, AcquireResult result);
   void OnDeadline(Ticket ticket);
+  void TakeWishes(const Waiter& waiter, Residency& residency);
+  void TellWhatPassed(const Lease& lease, const Residency& residency);
+  static Event EventOf(const LeaseInfo& lease);
+  void Publish(EventType type, const Residency& residency, Event event = {});
+
+  // manager_operator.cc: what operators ask
   void FindThen(std::string selector, std::function<void(absl::StatusOr<Residency*>)> then);
   std::vector<std::string> Ids();
+  std::string HoldersOf(const Residency& residency) const;
   absl::Status LeasedError(const Residency& residency) const;
-  void Publish(EventType type, const Residency& residency, Event event = {});
+  absl::Status WhyNotEvict(const Residency& residency, bool drain) const;
+  void StartEviction(Residency& residency, const EvictRequest& request,
+                     Reply<absl::StatusOr<EvictResult>> reply);
+  void GiveUpWaiting(const std::string& residency_id, Ticket eviction_id);
+  static StateChange PinChange(const Residency& residency, bool pinned);
+  void PinNow(Residency& residency, bool pinned);
+  std::vector<LeaseInfo> LeasesOf(const Residency& residency) const;
+  DeviceInfo InfoOf(const std::string& id, const Device& device);
+  ResidencyFacts FactsOf(const Residency& residency);
+  ResidencyFacts FactsOfEnded(const std::string& selector);
+  void AddHistory(const std::string& residency_id, const std::string& device_id,
+                  ResidencyFacts& facts);
+
+  // manager_alias.cc: names for versions, and what outlives modeld
+  bool FollowAlias(Ticket ticket, Waiter& waiter);
+  bool IsTheVersion(Ticket ticket, Waiter& waiter, const plan::OpenCheckpoint& opened);
+  void GiveName(Waiter waiter, Residency& residency);
+  void Rename(const Alias& alias, AliasResult& result);
+  void Supersede(Residency& residency, const Alias& alias, AliasResult& result);
+  void TellRecord(const Residency& residency);
+  std::vector<std::string> AliasesOf(const Residency& residency) const;
+  void LearnDigest(const Residency& residency);
+  void Save(StateChange change, std::function<void(absl::Status)> then);
+  void SaveOrSay(StateChange change, const Residency& residency);
+  bool IsToBePinned(const ResidencyRecord& record) const;
 
   // manager_identity.cc: what is the same, and what is in part
   void AcquireByDigest(Ticket ticket);
@@ -257,7 +256,49 @@ class Manager : public BackendObserver {
   // nullopt: not known yet. OK, or DIGEST_MISMATCH.
   std::optional<absl::Status> CheckExpected(const ModelSpec& spec, const Residency& residency);
 
-  // manager_load.cc: planning, room, loading, freeing
+  // manager_room.cc: who gets room, and who goes for it
+  // Those that are READY, idle and not pinned, that nothing protects at `time`, and whose end would
+  // give something back to the device, and how much it would be in all.
+  struct Idle {
+    std::vector<Residency*> residencies;
+    uint64_t bytes = 0;
+  };
+  void Enqueue(Residency& residency);
+  void Admit(const std::string& device_id);
+  void Reconsider(const std::string& device_id);
+  void Await(Residency& first, std::string why);
+  void AwaitEndOfProtection(const std::string& device_id, const Idle& idle);
+  bool IsPatient(const Residency& residency);
+  bool KeepPatient(Residency& residency, const absl::Status& refusal);
+  void RefuseImpatient(const std::string& device_id);
+  std::string HeldBy(const std::string& device_id);
+  absl::Status BudgetError(const std::string& device_id, const Residency& residency,
+                           uint64_t evictable_bytes);
+  absl::Status QueueError(const std::string& device_id, const Residency& residency,
+                          const Residency& first);
+  Idle Evictable(const std::string& device_id, base::TimePoint time);
+  static Candidate CandidateOf(const Residency& residency);
+  void UseSegments(Device& device, const Residency& residency);
+  // The bytes of those that nobody uses any more.
+  uint64_t LeaveSegments(Device& device, const Residency& residency);
+  uint64_t WouldFree(const Residency& residency) const;
+
+  // manager_end.cc: how residencies end
+  void Fail(Residency& residency, const absl::Status& status);
+  void CancelLoad(Residency& residency);
+  void Drain(Residency& residency, std::string_view cause, const std::string& why);
+  void Free(Residency& residency, std::string_view cause, const std::string& why);
+  void GiveBack(Residency& residency);
+  void Lose(Residency& residency, const absl::Status& why);
+  void AnswerEvictions(const Residency& residency, uint64_t freed_bytes);
+  void LeaveReader(Residency* residency);
+  void Settle(Residency& residency);
+  void SettleSoon(const Residency& residency);
+  base::Duration KeepAliveOf(const Residency& residency) const;
+  // nullopt: not by time.
+  std::optional<base::TimePoint> ExpiryOf(const Residency& residency) const;
+
+  // manager_load.cc: planning and loading
   Residency& AddResidency(const ModelSpec& spec, Source source);
   Residency& CreateResidency(const ModelSpec& spec, Source source, const Opened& opened);
   void MakePlan(Residency& residency);
@@ -267,29 +308,10 @@ class Manager : public BackendObserver {
   void HostIsReady(Residency& host);
   void LeaveSource(Residency& residency);
   void OnPlanned(const std::string& residency_id, absl::StatusOr<Planned> plan);
-  void Enqueue(Residency& residency);
-  void Admit(const std::string& device_id);
   void GrantToWaiters(Residency& residency);
   void StartLoad(Device& device, Residency& residency);
-  void Fail(Residency& residency, const absl::Status& status);
-  void CancelLoad(Residency& residency);
-  void Free(Residency& residency, std::string_view cause, const std::string& why);
-  void Lose(Residency& residency, const absl::Status& why);
-  void AnswerEvictions(const Residency& residency, uint64_t freed_bytes);
   void GiveAgentTime(const std::string& device_id);
   void FailAdmissionsIfDown(const std::string& device_id);
-  absl::Status BudgetError(const Device& device, const Residency& residency,
-                           uint64_t evictable_bytes) const;
-  // Those that are READY, idle and not pinned and whose end would give something back to the
-  // device, and how much it would be in all.
-  struct Idle {
-    std::vector<Residency*> residencies;
-    uint64_t bytes = 0;
-  };
-  Idle Evictable(const std::string& device_id);
-  void UseSegments(Device& device, const Residency& residency);
-  // The bytes of those that nobody uses any more.
-  uint64_t LeaveSegments(Device& device, const Residency& residency);
   ResidencyInfo InfoOf(const Residency& residency) const;
   void TellProgress(const Residency& residency, const Progress& progress);
   Progress ProgressOf(const Residency& residency) const;
@@ -300,11 +322,19 @@ class Manager : public BackendObserver {
   base::Strand strand_;
 
   // Only on the strand.
+  Policy policy_;
   Registry registry_;
+  std::map<std::string, Alias> aliases_;
+  std::set<Key> pins_;
   std::map<std::string, Device> devices_;
   std::unordered_map<Ticket, Waiter> waiters_;
   std::map<Ticket, Lease> leases_;
-  std::unordered_map<std::string, std::vector<Reply<absl::StatusOr<EvictResult>>>> evictions_;
+  struct Eviction {
+    Ticket id = 0;
+    Reply<absl::StatusOr<EvictResult>> reply;
+    std::optional<base::TimerId> timer;
+  };
+  std::unordered_map<std::string, std::vector<Eviction>> evictions_;  // by residency
   uint64_t last_generation_ = 0;
   bool stopping_ = false;
 };

@@ -1,4 +1,4 @@
-// Manager, third part: equal content is in memory once, and so are equal tensors of what differs.
+// Manager: equal content is in memory once, and so are equal tensors of what differs.
 //
 // A residency that has a plan is compared with those that came before it. Names, dtypes, shapes and
 // a few samples rule most out; where they do not, it waits until the contents of both are known
@@ -160,10 +160,7 @@ void Manager::ReadWaitingFiles() {
 }
 
 void Manager::LeaveRival(Residency& residency) {
-  Residency* const rival = registry_.Get(std::exchange(residency.rival_id, {}));
-  if (rival == nullptr) return;
-  --rival->readers;
-  rival->idle_since = deps_.clock->Now();
+  LeaveReader(registry_.Get(std::exchange(residency.rival_id, {})));
 }
 
 // Something has changed for those who wait for it: a content is known, or it is gone.
@@ -257,6 +254,7 @@ void Manager::JoinInto(Residency& residency, Residency& other) {
     }
   }
   if (residency.pinned()) other.set_pinned(true);
+  if (residency.record().keep_alive) other.set_keep_alive(*residency.record().keep_alive);
   if (residency.wanted && other.IsComing()) other.wanted = true;
   const std::set<Ticket> waiters = std::exchange(residency.waiters, {});
   const std::set<std::string> followers = std::exchange(residency.followers, {});
@@ -397,8 +395,7 @@ void Manager::OnSharedPlan(const std::string& residency_id, absl::StatusOr<plan:
 // It uses their segments by itself now, or never will.
 void Manager::LeaveLenders(Residency& residency) {
   for (const std::string& id : std::exchange(residency.lenders, {})) {
-    Residency* const lender = registry_.Get(id);
-    if (lender != nullptr) --lender->readers;
+    LeaveReader(registry_.Get(id));
   }
 }
 

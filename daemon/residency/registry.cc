@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <functional>
+#include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -20,6 +21,11 @@ bool HasReference(const Residency& residency, const std::string& reference) {
   });
 }
 
+// Generations of an earlier modeld may be there more than once.
+std::pair<uint64_t, std::string> AgeOf(const Residency& residency) {
+  return {residency.record().generation, residency.id()};
+}
+
 absl::Status Ambiguous(const std::string& selector, const std::vector<Residency*>& found) {
   const std::string ids = absl::StrJoin(
       found, ", ", [](std::string* out, const Residency* r) { absl::StrAppend(out, r->id()); });
@@ -33,12 +39,13 @@ absl::Status Ambiguous(const std::string& selector, const std::vector<Residency*
 
 Residency& Registry::Add(std::unique_ptr<Residency> residency) {
   Residency& added = *residency;
-  if (!added.record().private_copy) {
+  if (!added.record().private_copy && added.state() != State::kDraining) {
     for (const Source& source : added.record().sources) {
       [[maybe_unused]] const bool first = current_.emplace(added.KeyOf(source), &added).second;
       assert(first);
     }
   }
+  by_age_.emplace(AgeOf(added), &added);
   by_id_.emplace(added.id(), std::move(residency));
   return added;
 }
@@ -78,6 +85,7 @@ void Registry::Remove(const Residency& residency) {
 
 void Registry::Forget(const Residency& residency) {
   Retire(residency);
+  by_age_.erase(AgeOf(residency));
   by_id_.erase(residency.id());
 }
 
@@ -113,11 +121,8 @@ absl::StatusOr<Residency*> Registry::Find(const std::string& selector) {
 
 std::vector<Residency*> Registry::All() {
   std::vector<Residency*> all;
-  all.reserve(by_id_.size());
-  for (const auto& [id, residency] : by_id_) all.push_back(residency.get());
-  std::sort(all.begin(), all.end(), [](const Residency* a, const Residency* b) {
-    return a->record().generation < b->record().generation;
-  });
+  all.reserve(by_age_.size());
+  for (const auto& [age, residency] : by_age_) all.push_back(residency);
   return all;
 }
 

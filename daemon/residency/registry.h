@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -20,7 +22,8 @@ class Registry {
  public:
   static constexpr size_t kRemembered = 64;
 
-  // The new residency is current for its key unless it is a private copy. REQUIRES: no other is.
+  // The new residency is current for its keys unless it is a private copy or DRAINING. REQUIRES: no
+  // other is.
   Residency& Add(std::unique_ptr<Residency> residency);
 
   // The one to join; nullptr if there is none.
@@ -48,7 +51,8 @@ class Registry {
   const std::deque<ResidencyInfo>& ended() const { return ended_; }
 
  private:
-  std::map<std::string, std::unique_ptr<Residency>> by_id_;
+  std::unordered_map<std::string, std::unique_ptr<Residency>> by_id_;
+  std::map<std::pair<uint64_t, std::string>, Residency*> by_age_;  // by generation and id
   std::map<Key, Residency*> current_;
   std::deque<ResidencyInfo> ended_;
 };

@@ -20,9 +20,9 @@ void Residency::ChangeState(State to) {
   }
 }
 
-void Residency::AdoptAsReady() {
+void Residency::Adopt() {
   assert(state_ == State::kPending);
-  state_ = State::kReady;
+  state_ = record_.draining ? State::kDraining : State::kReady;
 }
 
 const Source* ResidencyRecord::FindSource(const std::string& content_key) const {
@@ -91,6 +91,8 @@ ResidencyInfo Residency::Info() const {
   info.ready_time = ready_time;
   if (leases.empty()) info.released_time = released_time;
   info.error = error;
+  info.keep_alive = record_.keep_alive;
+  info.superseded_by = record_.superseded_by;
   return info;
 }
 

@@ -6,9 +6,11 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "base/timer.h"
 #include "plan/fingerprint.h"
 #include "residency/device_backend.h"
 #include "residency/types.h"
@@ -37,8 +39,9 @@ class Residency {
 
   // REQUIRES: CanChange(state(), to)
   void ChangeState(State to);
-  // For a residency that an earlier modeld brought to READY. REQUIRES: state() == kPending
-  void AdoptAsReady();
+  // For a residency that an earlier modeld brought to READY, or that was DRAINING there. REQUIRES:
+  // state() == kPending
+  void Adopt();
 
   // Remembers another reference that leads here, by that content. False: it was known.
   // REQUIRES: a source has that content key
@@ -50,9 +53,14 @@ class Residency {
                       std::shared_ptr<const plan::SealedReferenceTable> reference_table);
   void set_pinned(bool pinned) { record_.pinned = pinned; }
   bool pinned() const { return record_.pinned; }
+  void set_keep_alive(base::Duration keep_alive) { record_.keep_alive = keep_alive; }
+  void set_draining() { record_.draining = true; }
+  void set_superseded_by(const std::string& alias) { record_.superseded_by = alias; }
 
   // Of what is resident; empty before it is known.
   std::string digest_text() const;
+  // It is there for those who hold it, and for nobody else.
+  bool IsLeaving() const { return state_ == State::kDraining && memory != nullptr; }
   bool WantedByNobody() const { return waiters.empty() && followers.empty() && !wanted; }
   // May it go when room is needed, or an operator says so?
   bool IsIdle() const { return leases.empty() && waiters.empty() && readers == 0; }
@@ -94,8 +102,10 @@ class Residency {
 
   std::set<Ticket> waiters;
   std::set<uint64_t> leases;
-  bool wanted = false;      // an operator wants it loaded, whether or not anybody waits
-  bool cancelling = false;  // nobody wants the load any more; the agent has been told
+  bool wanted = false;              // an operator wants it loaded, whether or not anybody waits
+  bool patient = false;             // and that it waits for room
+  bool cancelling = false;          // nobody wants the load any more; the agent has been told
+  std::optional<Progress> waiting;  // PENDING or IDENTIFYING: first in the queue, without room
   uint64_t loaded_bytes = 0;
   uint64_t tensor_bytes = 0;
   uint64_t tensor_count = 0;
@@ -103,6 +113,12 @@ class Residency {
   std::optional<base::WallTime> ready_time;
   std::optional<base::WallTime> released_time;
   base::TimePoint idle_since;
+  // Nobody's need of room evicts it before; and nothing does before its holders had time to come
+  // back after a restart.
+  base::TimePoint protected_until = base::TimePoint::min();
+  base::TimePoint returning_until = base::TimePoint::min();
+  // When its keep_alive is looked at again.
+  std::optional<std::pair<base::TimePoint, base::TimerId>> expiry;
   absl::Status error;
 
  private:

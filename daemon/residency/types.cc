@@ -1,6 +1,13 @@
 #include "residency/types.h"
 
+#include "absl/strings/str_cat.h"
+
 namespace modeld::residency {
+
+std::string HolderText(const Holder& holder) {
+  return absl::StrCat("pid ", holder.pid, " (", holder.program, holder.scope.empty() ? "" : ", ",
+                      holder.scope, ")");
+}
 
 std::string_view StateName(State state) {
   switch (state) {
@@ -90,6 +97,14 @@ std::string_view EventTypeName(EventType type) {
       return "RESIDENCY_IDENTIFYING";
     case EventType::kResidencyJoined:
       return "RESIDENCY_JOINED";
+    case EventType::kResidencySuperseded:
+      return "RESIDENCY_SUPERSEDED";
+    case EventType::kAliasSet:
+      return "ALIAS_SET";
+    case EventType::kAliasRemoved:
+      return "ALIAS_REMOVED";
+    case EventType::kStateNotSaved:
+      return "STATE_NOT_SAVED";
   }
   return "UNKNOWN";
 }

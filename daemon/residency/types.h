@@ -68,6 +68,9 @@ struct Holder {
   std::string scope;
 };
 
+// `pid 4711 (python, world/train)`
+std::string HolderText(const Holder& holder);
+
 using wire::SegmentInfo;
 
 enum class Phase { kPlanning, kIdentifying, kWaiting, kLoading };
@@ -76,7 +79,13 @@ struct Progress {
   Phase phase = Phase::kPlanning;
   uint64_t bytes_done = 0;
   uint64_t bytes_total = 0;
+  std::string message = {};  // kWaiting: who has the room
+
+  bool operator==(const Progress&) const = default;
 };
+
+// keep_alive: how long a residency stays after its last release.
+inline constexpr base::Duration kForever = base::Duration::max();
 
 // What a holder is told once.
 struct Grant {
@@ -117,6 +126,10 @@ struct ResidencyInfo {
   std::optional<base::WallTime> ready_time;
   std::optional<base::WallTime> released_time;
   absl::Status error;  // FAILED, LOST
+  std::vector<std::string> aliases;
+  std::optional<base::Duration> keep_alive;  // as somebody asked for it
+  std::optional<base::WallTime> expire_time;
+  std::string superseded_by;  // an alias
 };
 
 struct LeaseInfo {
@@ -173,6 +186,10 @@ enum class EventType {
   kResidencyAdopted,
   kResidencyIdentifying,
   kResidencyJoined,
+  kResidencySuperseded,
+  kAliasSet,
+  kAliasRemoved,
+  kStateNotSaved,
 };
 
 // `LEASE_GRANTED`
@@ -191,8 +208,10 @@ enum class AcquireResult {
 
 // Event::cause: of a residency that goes, and of a lease that ends.
 namespace cause {
-inline constexpr std::string_view kRoom = "room";          // another one needed it
-inline constexpr std::string_view kOperator = "operator";  // an operator said so
+inline constexpr std::string_view kRoom = "room";              // another one needed it
+inline constexpr std::string_view kOperator = "operator";      // an operator said so
+inline constexpr std::string_view kExpired = "expired";        // its keep_alive was over
+inline constexpr std::string_view kSuperseded = "superseded";  // another version has its alias
 inline constexpr std::string_view kPrivate = "private";    // of a private copy whose holder went
 inline constexpr std::string_view kUnwanted = "unwanted";  // nobody waited for it any more
 inline constexpr std::string_view kReleased = "released";  // its holder let go

@@ -43,10 +43,18 @@ void AcquireReactor::OnDigestKnown(const std::string& digest) {
   Put(kDigestKnown, std::move(update));
 }
 
-void AcquireReactor::OnDrainRequested(const std::string& message) {
+void AcquireReactor::OnDrainRequested(const std::string& message, bool stopping) {
   v1::AcquireUpdate update;
   update.mutable_drain_requested()->set_message(wire::ToUtf8(message));
+  update.mutable_drain_requested()->set_stopping(stopping);
   Put(kDrainRequested, std::move(update));
+}
+
+void AcquireReactor::OnSuperseded(const std::string& alias, const std::string& reference) {
+  v1::AcquireUpdate update;
+  update.mutable_superseded()->set_alias(alias);
+  update.mutable_superseded()->set_reference(reference);
+  Put(kSuperseded, std::move(update));
 }
 
 void AcquireReactor::OnLost(const absl::Status& why) {

@@ -18,7 +18,7 @@ namespace modeld::rpc {
 
 // Between the manager, which tells it things on its strand, and gRPC, which writes them when the
 // client reads. When the client goes, in whatever way, the ticket is released, once.
-class AcquireReactor final : public SlotStream<v1::AcquireUpdate, 5>,
+class AcquireReactor final : public SlotStream<v1::AcquireUpdate, 6>,
                              public residency::AcquireObserver {
  public:
   // Both outlive the call.
@@ -30,12 +30,13 @@ class AcquireReactor final : public SlotStream<v1::AcquireUpdate, 5>,
                       residency::AcquireRequest request);
 
  private:
-  enum Slot { kProgress, kGranted, kDigestKnown, kDrainRequested, kLost };
+  enum Slot { kProgress, kGranted, kDigestKnown, kSuperseded, kDrainRequested, kLost };
 
   void OnProgress(const residency::Progress& progress) override;
   void OnGranted(const residency::Grant& grant) override;
   void OnDigestKnown(const std::string& digest) override;
-  void OnDrainRequested(const std::string& message) override;
+  void OnDrainRequested(const std::string& message, bool stopping) override;
+  void OnSuperseded(const std::string& alias, const std::string& reference) override;
   void OnLost(const absl::Status& why) override;
   void OnEnded(const absl::Status& status) override;
 

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "rpc/convert.h"
-#include "rpc/preload_reactor.h"
+#include "rpc/load_reactor.h"
 #include "rpc/unary_call.h"
 #include "rpc/validate.h"
 
@@ -32,36 +32,67 @@ grpc::ServerUnaryReactor* SetPinned(residency::Manager& manager, const std::stri
   return call.get();
 }
 
-}  // namespace
-
-grpc::ServerWriteReactor<v1::PreloadUpdate>* AdminService::Preload(
-    grpc::CallbackServerContext* context, const v1::PreloadRequest* request) {
-  auto stream = std::make_shared<PreloadReactor>(deps_.manager, preloads_);
-  auto* const reactor = PreloadReactor::Start(stream);
-  absl::StatusOr<residency::PreloadRequest> checked = ToPreloadRequest(*request, deps_.clock.Now());
+// Answers with the whole of a streaming call: that of the request, or why it is none.
+template <class Call, class Request>
+grpc::ServerWriteReactor<typename Call::Update>* Load(const ServiceDeps& deps, OpenCalls& loads,
+                                                      absl::StatusOr<Request> checked) {
+  auto stream = std::make_shared<LoadReactor<Call>>(deps.manager, loads);
+  auto* const reactor = LoadReactor<Call>::Start(stream);
   if (checked.ok()) {
-    PreloadReactor::Preload(stream, *std::move(checked));
+    LoadReactor<Call>::Ask(stream, *std::move(checked));
   } else {
     stream->End(checked.status());
   }
   return reactor;
 }
 
+}  // namespace
+
+grpc::ServerWriteReactor<v1::PreloadUpdate>* AdminService::Preload(
+    grpc::CallbackServerContext* context, const v1::PreloadRequest* request) {
+  return Load<PreloadCall>(deps_, loads_, ToPreloadRequest(*request, deps_.clock.Now()));
+}
+
+grpc::ServerWriteReactor<v1::SetAliasUpdate>* AdminService::SetAlias(
+    grpc::CallbackServerContext* context, const v1::SetAliasRequest* request) {
+  return Load<SetAliasCall>(deps_, loads_, ToSetAliasRequest(*request, deps_.clock.Now()));
+}
+
+grpc::ServerUnaryReactor* AdminService::RemoveAlias(grpc::CallbackServerContext* context,
+                                                    const v1::RemoveAliasRequest* request,
+                                                    v1::RemoveAliasResponse* response) {
+  const auto call = UnaryCall::Start();
+  if (const absl::Status status = CheckAliasName(request->name(), "name"); !status.ok()) {
+    call->Refuse(status);
+    return call.get();
+  }
+  deps_.manager.RemoveAlias(request->name(),
+                            [call, response](const absl::StatusOr<residency::Alias>& alias) {
+                              if (!alias.ok()) {
+                                call->Refuse(alias.status());
+                              } else if (call->Claim()) {
+                                Fill(*alias, *response->mutable_alias());
+                                call->Finish(grpc::Status::OK);
+                              }
+                            });
+  return call.get();
+}
+
 grpc::ServerUnaryReactor* AdminService::Evict(grpc::CallbackServerContext* context,
                                               const v1::EvictRequest* request,
                                               v1::EvictResponse* response) {
   const auto call = UnaryCall::Start();
-  if (const absl::Status status = CheckSelector(request->selector()); !status.ok()) {
-    call->Refuse(status);
+  auto checked = ToEvictRequest(*request, deps_.clock.Now());
+  if (!checked.ok()) {
+    call->Refuse(checked.status());
     return call.get();
   }
-  deps_.manager.Evict(request->selector(),
+  deps_.manager.Evict(*std::move(checked),
                       [call, response](const absl::StatusOr<residency::EvictResult>& result) {
                         if (!result.ok()) {
                           call->Refuse(result.status());
                         } else if (call->Claim()) {
-                          Fill(result->residency, *response->mutable_residency());
-                          response->set_freed_bytes(result->freed_bytes);
+                          Fill(*result, *response);
                           call->Finish(grpc::Status::OK);
                         }
                       });

@@ -11,8 +11,8 @@ namespace modeld::rpc {
 // Never blocks a thread of gRPC. It outlives the server.
 class AdminService final : public v1::AdminService::CallbackService {
  public:
-  // `preloads` counts the Preload calls; both outlive the service.
-  AdminService(const ServiceDeps& deps, OpenCalls& preloads) : deps_(deps), preloads_(preloads) {}
+  // `loads` counts the Preload and SetAlias calls; both outlive the service.
+  AdminService(const ServiceDeps& deps, OpenCalls& loads) : deps_(deps), loads_(loads) {}
 
   grpc::ServerWriteReactor<v1::PreloadUpdate>* Preload(grpc::CallbackServerContext* context,
                                                        const v1::PreloadRequest* request) override;
@@ -24,10 +24,15 @@ class AdminService final : public v1::AdminService::CallbackService {
   grpc::ServerUnaryReactor* Unpin(grpc::CallbackServerContext* context,
                                   const v1::UnpinRequest* request,
                                   v1::UnpinResponse* response) override;
+  grpc::ServerWriteReactor<v1::SetAliasUpdate>* SetAlias(
+      grpc::CallbackServerContext* context, const v1::SetAliasRequest* request) override;
+  grpc::ServerUnaryReactor* RemoveAlias(grpc::CallbackServerContext* context,
+                                        const v1::RemoveAliasRequest* request,
+                                        v1::RemoveAliasResponse* response) override;
 
  private:
   const ServiceDeps& deps_;
-  OpenCalls& preloads_;
+  OpenCalls& loads_;
 };
 
 }  // namespace modeld::rpc

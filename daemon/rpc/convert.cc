@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "absl/strings/str_cat.h"
+#include "wire/dtype.h"
 #include "wire/error.h"
 #include "wire/text.h"
 #include "wire/utf8.h"
@@ -53,6 +54,16 @@ v1::Event::Type TypeOf(residency::EventType type) {
   return result;
 }
 
+// Negative: forever.
+void FillKeepAlive(base::Duration from, google::protobuf::Duration& to) {
+  if (from == residency::kForever) {
+    to.set_seconds(-1);
+    return;
+  }
+  to.set_seconds(from.count() / 1'000'000'000);
+  to.set_nanos(static_cast<int32_t>(from.count() % 1'000'000'000));
+}
+
 }  // namespace
 
 void Fill(base::WallTime from, google::protobuf::Timestamp& to) {
@@ -69,6 +80,7 @@ void Fill(const residency::Progress& from, v1::Progress& to) {
   to.set_phase(PhaseOf(from.phase));
   to.set_bytes_done(from.bytes_done);
   to.set_bytes_total(from.bytes_total);
+  to.set_message(wire::ToUtf8(from.message));
 }
 
 void Fill(const residency::Grant& from, v1::Granted& to) {
@@ -116,6 +128,10 @@ void Fill(const residency::ResidencyInfo& from, v1::Residency& to) {
     to.set_error_reason(std::string(wire::ReasonName(wire::GetReason(from.error))));
     to.set_error_message(wire::ToUtf8(wire::ToStd(from.error.message())));
   }
+  for (const std::string& alias : from.aliases) to.add_aliases(alias);
+  if (from.keep_alive) FillKeepAlive(*from.keep_alive, *to.mutable_keep_alive());
+  if (from.expire_time) Fill(*from.expire_time, *to.mutable_expire_time());
+  to.set_superseded_by(from.superseded_by);
 }
 
 void Fill(const residency::LeaseInfo& from, v1::Lease& to) {
@@ -164,6 +180,54 @@ void Fill(const residency::Event& from, v1::Event& to) {
   to.set_bytes(from.bytes);
   to.set_reason(from.reason);
   to.set_message(wire::ToUtf8(from.message));
+  to.set_cause(from.cause);
+}
+
+void Fill(const residency::Alias& from, v1::Alias& to) {
+  to.set_name(from.name);
+  v1::ModelSpec& spec = *to.mutable_spec();
+  spec.set_reference(from.spec.reference);
+  spec.set_device(from.spec.device);
+  spec.set_keep_host(from.spec.keep_host);
+  spec.set_expected_digest(from.spec.expected_digest);
+  const plan::LoadConfig& config = from.spec.config;
+  if (!config.empty()) {
+    v1::LoadConfig& filled = *spec.mutable_load_config();
+    if (config.cast) filled.set_cast(std::string(wire::DTypeName(*config.cast)));
+    filled.mutable_include()->Add(config.include.begin(), config.include.end());
+    filled.mutable_exclude()->Add(config.exclude.begin(), config.exclude.end());
+    filled.set_key_prefix(config.key_prefix);
+  }
+  if (from.keep_alive) FillKeepAlive(*from.keep_alive, *to.mutable_keep_alive());
+  to.set_digest(from.digest);
+  Fill(from.set_time, *to.mutable_set_time());
+}
+
+void Fill(const residency::AliasResult& from, v1::SetAliasResult& to) {
+  Fill(from.alias, *to.mutable_alias());
+  Fill(from.residency, *to.mutable_residency());
+  for (const residency::ResidencyInfo& old : from.superseded) Fill(old, *to.add_superseded());
+  to.set_told_holders(from.told_holders);
+}
+
+void Fill(const residency::EvictResult& from, v1::EvictResponse& to) {
+  Fill(from.residency, *to.mutable_residency());
+  to.set_freed_bytes(from.freed_bytes);
+  for (const residency::LeaseInfo& holder : from.holders) Fill(holder, *to.add_holders());
+}
+
+void Fill(const residency::Explanation& from, v1::ExplainResidencyResponse& to) {
+  if (from.residency) Fill(*from.residency, *to.mutable_residency());
+  for (const std::string& sentence : from.sentences) to.add_sentences(wire::ToUtf8(sentence));
+  for (const residency::Event& event : from.events) Fill(event, *to.add_events());
+  for (const residency::EvictionCandidate& candidate : from.eviction_order) {
+    v1::EvictionCandidate& filled = *to.add_eviction_order();
+    filled.set_residency_id(candidate.residency_id);
+    filled.set_reference(wire::ToUtf8(candidate.reference));
+    Fill(candidate.idle_since, *filled.mutable_idle_since());
+    filled.set_freed_bytes(candidate.freed_bytes);
+    if (candidate.not_before) Fill(*candidate.not_before, *filled.mutable_not_before());
+  }
 }
 
 }  // namespace modeld::rpc

@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <string>
 
+#include "modeld/v1/admin_service.pb.h"
 #include "modeld/v1/residency_service.pb.h"
 #include "modeld/v1/types.pb.h"
-#include "residency/types.h"
+#include "residency/explanation.h"
+#include "residency/requests.h"
 
 namespace modeld::rpc {
 
@@ -16,6 +18,10 @@ void Fill(const residency::Progress& from, v1::Progress& to);
 void Fill(const residency::Grant& from, v1::Granted& to);
 void Fill(const residency::ResidencyInfo& from, v1::Residency& to);
 void Fill(const residency::LeaseInfo& from, v1::Lease& to);
+void Fill(const residency::Alias& from, v1::Alias& to);
+void Fill(const residency::AliasResult& from, v1::SetAliasResult& to);
+void Fill(const residency::EvictResult& from, v1::EvictResponse& to);
+void Fill(const residency::Explanation& from, v1::ExplainResidencyResponse& to);
 void Fill(const residency::DeviceInfo& from, v1::Device& to);
 void Fill(const residency::Event& from, v1::Event& to);
 void Fill(base::WallTime from, google::protobuf::Timestamp& to);

@@ -84,6 +84,33 @@ void List(const ServiceDeps& deps, const v1::ListLeasesRequest& request,
   });
 }
 
+void List(const ServiceDeps& deps, const v1::ListAliasesRequest& request,
+          v1::ListAliasesResponse* response, const UnaryCallPtr& call) {
+  deps.manager.GetSnapshot(false, [response, call](const Snapshot& snapshot) {
+    Answer(*call, [&] {
+      for (const residency::Alias& alias : snapshot.aliases) {
+        Fill(alias, *response->add_aliases());
+      }
+    });
+  });
+}
+
+void Explain(const ServiceDeps& deps, const v1::ExplainResidencyRequest& request,
+             v1::ExplainResidencyResponse* response, const UnaryCallPtr& call) {
+  if (const absl::Status status = CheckSelector(request.selector()); !status.ok()) {
+    call->Refuse(status);
+    return;
+  }
+  deps.manager.Explain(request.selector(),
+                       [response, call](const absl::StatusOr<residency::Explanation>& explanation) {
+                         if (!explanation.ok()) {
+                           call->Refuse(explanation.status());
+                         } else {
+                           Answer(*call, [&] { Fill(*explanation, *response); });
+                         }
+                       });
+}
+
 void List(const ServiceDeps& deps, const v1::ListDevicesRequest& request,
           v1::ListDevicesResponse* response, const UnaryCallPtr& call) {
   deps.manager.GetSnapshot(false, [response, call, sandbox = deps.sandbox(),
@@ -109,8 +136,10 @@ void Get(const ServiceDeps& deps, const v1::GetResidencyRequest& request,
 
 void Get(const ServiceDeps& deps, const v1::GetServerInfoRequest& request,
          v1::GetServerInfoResponse* response, const UnaryCallPtr& call) {
-  deps.manager.GetSnapshot(false, [&facts = deps.facts, &sessions = deps.sessions, response,
-                                   call](const Snapshot& snapshot) {
+  const std::vector<std::string> degraded =
+      deps.degraded ? deps.degraded() : std::vector<std::string>();
+  deps.manager.GetSnapshot(false, [&facts = deps.facts, &sessions = deps.sessions, degraded,
+                                   response, call](const Snapshot& snapshot) {
     Answer(*call, [&] {
       response->set_version(facts.version);
       response->set_protocol_version(kProtocolVersion);
@@ -123,6 +152,7 @@ void Get(const ServiceDeps& deps, const v1::GetServerInfoRequest& request,
       response->set_session_count(static_cast<uint32_t>(sessions.size()));
       response->set_open_fds(CountOpenFds());
       response->set_fd_limit(FdLimit());
+      for (const std::string& note : degraded) response->add_degraded(note);
     });
   });
 }

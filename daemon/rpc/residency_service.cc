@@ -104,6 +104,22 @@ grpc::ServerUnaryReactor* ResidencyService::ListLeases(grpc::CallbackServerConte
   return call.get();
 }
 
+grpc::ServerUnaryReactor* ResidencyService::ListAliases(grpc::CallbackServerContext* context,
+                                                        const v1::ListAliasesRequest* request,
+                                                        v1::ListAliasesResponse* response) {
+  const auto call = UnaryCall::Start();
+  List(deps_, *request, response, call);
+  return call.get();
+}
+
+grpc::ServerUnaryReactor* ResidencyService::ExplainResidency(
+    grpc::CallbackServerContext* context, const v1::ExplainResidencyRequest* request,
+    v1::ExplainResidencyResponse* response) {
+  const auto call = UnaryCall::Start();
+  Explain(deps_, *request, response, call);
+  return call.get();
+}
+
 grpc::ServerUnaryReactor* ResidencyService::ListDevices(grpc::CallbackServerContext* context,
                                                         const v1::ListDevicesRequest* request,
                                                         v1::ListDevicesResponse* response) {

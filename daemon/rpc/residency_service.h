@@ -27,6 +27,12 @@ class ResidencyService final : public v1::ResidencyService::CallbackService {
   grpc::ServerUnaryReactor* ListLeases(grpc::CallbackServerContext* context,
                                        const v1::ListLeasesRequest* request,
                                        v1::ListLeasesResponse* response) override;
+  grpc::ServerUnaryReactor* ListAliases(grpc::CallbackServerContext* context,
+                                        const v1::ListAliasesRequest* request,
+                                        v1::ListAliasesResponse* response) override;
+  grpc::ServerUnaryReactor* ExplainResidency(grpc::CallbackServerContext* context,
+                                             const v1::ExplainResidencyRequest* request,
+                                             v1::ExplainResidencyResponse* response) override;
   grpc::ServerUnaryReactor* ListDevices(grpc::CallbackServerContext* context,
                                         const v1::ListDevicesRequest* request,
                                         v1::ListDevicesResponse* response) override;

@@ -63,6 +63,7 @@ Server::Server(const ServerOptions& options, const ServerDeps& deps)
             .inspect = deps.inspect,
             .sandbox = deps.sandbox,
             .gpu_notes = deps.gpu_notes,
+            .degraded = deps.degraded,
             .facts = {.version = options.version,
                       .runtime_dir = options.runtime_dir,
                       .roots = options.roots,

@@ -47,6 +47,9 @@ struct ServerDeps {
   // What is missing of GPUs: words for an operator.
   std::vector<std::string> gpu_notes;
   const base::Clock& clock;
+  // What is not as the configuration wants it: words for an operator. Thread-safe, does not block;
+  // may be empty.
+  std::function<std::vector<std::string>()> degraded = {};
 };
 
 // Owns the sockets, the gRPC servers and their threads. Externally synchronised.

@@ -35,6 +35,9 @@ struct ServiceDeps {
   std::function<std::optional<v1::ParserSandbox>()> sandbox;
   // What is missing of GPUs: words for an operator.
   std::vector<std::string> gpu_notes;
+  // What is not as the configuration wants it: words for an operator. Thread-safe, does not block;
+  // may be empty.
+  std::function<std::vector<std::string>()> degraded;
   ServerFacts facts;
 };
 

@@ -20,6 +20,7 @@ namespace {
 constexpr size_t kMaxReferenceBytes = 4096;
 constexpr size_t kMaxInstanceBytes = 128;
 constexpr size_t kMaxScopeBytes = 1024;
+constexpr size_t kMaxAliasBytes = 128;
 constexpr size_t kMaxPatterns = 64;
 constexpr size_t kMaxPatternBytes = 256;
 // google.protobuf.Duration: about 10,000 years.
@@ -141,17 +142,34 @@ absl::StatusOr<residency::ModelSpec> ToSpec(const v1::ModelSpec& spec) {
 // nullopt: as long as it takes.
 absl::StatusOr<std::optional<base::TimePoint>> ToDeadline(bool has_timeout,
                                                           const google::protobuf::Duration& timeout,
+                                                          const std::string& field,
                                                           base::TimePoint now) {
   if (!has_timeout) return std::optional<base::TimePoint>();
   if (timeout.seconds() < 0 || timeout.nanos() < 0) {
-    return Invalid("wait_timeout", "is negative", "leave it out to wait as long as it takes");
+    return Invalid(field, "is negative", "leave it out to wait as long as it takes");
   }
   if (timeout.seconds() > kMaxDurationSeconds || timeout.nanos() > 999'999'999) {
-    return Invalid("wait_timeout", "is no valid google.protobuf.Duration");
+    return Invalid(field, "is no valid google.protobuf.Duration");
   }
   if (std::chrono::seconds(timeout.seconds()) >= kForever) return std::optional<base::TimePoint>();
   return std::optional<base::TimePoint>(now + std::chrono::seconds(timeout.seconds()) +
                                         std::chrono::nanoseconds(timeout.nanos()));
+}
+
+// nullopt: as it is.
+absl::StatusOr<std::optional<base::Duration>> ToKeepAlive(
+    bool has_keep_alive, const google::protobuf::Duration& keep_alive) {
+  if (!has_keep_alive) return std::optional<base::Duration>();
+  const bool is_negative = keep_alive.seconds() < 0 || keep_alive.nanos() < 0;
+  if (!is_negative &&
+      (keep_alive.seconds() > kMaxDurationSeconds || keep_alive.nanos() > 999'999'999)) {
+    return Invalid("keep_alive", "is no valid google.protobuf.Duration");
+  }
+  if (is_negative || std::chrono::seconds(keep_alive.seconds()) >= kForever) {
+    return std::optional(residency::kForever);
+  }
+  return std::optional<base::Duration>(std::chrono::seconds(keep_alive.seconds()) +
+                                       std::chrono::nanoseconds(keep_alive.nanos()));
 }
 
 }  // namespace
@@ -185,12 +203,17 @@ absl::StatusOr<residency::AcquireRequest> ToAcquireRequest(const v1::AcquireRequ
   if (absl::Status status = CheckLabel(request.scope(), "scope", kMaxScopeBytes); !status.ok()) {
     return status;
   }
-  auto deadline = ToDeadline(request.has_wait_timeout(), request.wait_timeout(), now);
+  auto deadline =
+      ToDeadline(request.has_wait_timeout(), request.wait_timeout(), "wait_timeout", now);
   if (!deadline.ok()) return deadline.status();
+  auto keep_alive = ToKeepAlive(request.has_keep_alive(), request.keep_alive());
+  if (!keep_alive.ok()) return keep_alive.status();
 
   residency::AcquireRequest result;
   result.spec = *std::move(spec);
   result.deadline = *deadline;
+  result.wait_for_room = request.wait_for_room();
+  result.keep_alive = *keep_alive;
   result.holder = {.session = session.number,
                    .pid = session.pid,
                    .uid = session.uid,
@@ -215,13 +238,75 @@ absl::StatusOr<residency::PreloadRequest> ToPreloadRequest(const v1::PreloadRequ
     return Invalid("spec.private_copy", "cannot be preloaded: nobody could ever acquire the copy",
                    "name an instance instead");
   }
-  auto deadline = ToDeadline(request.has_wait_timeout(), request.wait_timeout(), now);
+  auto deadline =
+      ToDeadline(request.has_wait_timeout(), request.wait_timeout(), "wait_timeout", now);
   if (!deadline.ok()) return deadline.status();
+  auto keep_alive = ToKeepAlive(request.has_keep_alive(), request.keep_alive());
+  if (!keep_alive.ok()) return keep_alive.status();
   residency::PreloadRequest result;
   result.spec = *std::move(spec);
+  result.wait_for_room = request.wait_for_room();
+  result.keep_alive = *keep_alive;
   result.no_wait = request.no_wait();
   result.pin = request.pin();
   result.deadline = *deadline;
+  return result;
+}
+
+absl::Status CheckAliasName(const std::string& name, const std::string& field) {
+  const auto is_alphanumeric = [](char c) {
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z');
+  };
+  const bool fits = !name.empty() && name.size() <= kMaxAliasBytes && is_alphanumeric(name[0]) &&
+                    std::ranges::all_of(name, [&](char c) {
+                      return is_alphanumeric(c) || c == '.' || c == '_' || c == '-';
+                    });
+  if (fits) return absl::OkStatus();
+  return Invalid(field, "is no name for an alias",
+                 "it begins with a letter or digit, goes on with letters, digits, '.', '_' and "
+                 "'-', and has at most 128 of them");
+}
+
+absl::StatusOr<residency::SetAliasRequest> ToSetAliasRequest(const v1::SetAliasRequest& request,
+                                                             base::TimePoint now) {
+  const v1::Alias& alias = request.alias();
+  if (absl::Status status = CheckAliasName(alias.name(), "alias.name"); !status.ok()) {
+    return status;
+  }
+  absl::StatusOr<residency::ModelSpec> spec = ToSpec(alias.spec());
+  if (!spec.ok()) return spec.status();
+  if (spec->private_copy || !spec->instance.empty()) {
+    return Invalid("alias.spec", "names a copy on purpose, and an alias a version",
+                   "leave instance and private_copy to those who acquire it");
+  }
+  auto deadline =
+      ToDeadline(request.has_wait_timeout(), request.wait_timeout(), "wait_timeout", now);
+  if (!deadline.ok()) return deadline.status();
+  auto keep_alive = ToKeepAlive(alias.has_keep_alive(), alias.keep_alive());
+  if (!keep_alive.ok()) return keep_alive.status();
+  residency::SetAliasRequest result;
+  result.name = alias.name();
+  result.spec = *std::move(spec);
+  result.keep_alive = *keep_alive;
+  result.deadline = *deadline;
+  result.wait_for_room = request.wait_for_room();
+  return result;
+}
+
+absl::StatusOr<residency::EvictRequest> ToEvictRequest(const v1::EvictRequest& request,
+                                                       base::TimePoint now) {
+  if (absl::Status status = CheckSelector(request.selector()); !status.ok()) return status;
+  if (request.has_drain_timeout() && !request.drain()) {
+    return Invalid("drain_timeout", "means nothing without drain");
+  }
+  auto deadline =
+      ToDeadline(request.has_drain_timeout(), request.drain_timeout(), "drain_timeout", now);
+  if (!deadline.ok()) return deadline.status();
+  residency::EvictRequest result;
+  result.selector = request.selector();
+  result.drain = request.drain();
+  result.drain_deadline = *deadline;
+  result.dry_run = request.dry_run();
   return result;
 }
 

@@ -24,6 +24,11 @@ absl::StatusOr<residency::AcquireRequest> ToAcquireRequest(const v1::AcquireRequ
                                                            base::TimePoint now);
 absl::StatusOr<residency::PreloadRequest> ToPreloadRequest(const v1::PreloadRequest& request,
                                                            base::TimePoint now);
+absl::StatusOr<residency::SetAliasRequest> ToSetAliasRequest(const v1::SetAliasRequest& request,
+                                                             base::TimePoint now);
+absl::StatusOr<residency::EvictRequest> ToEvictRequest(const v1::EvictRequest& request,
+                                                       base::TimePoint now);
+absl::Status CheckAliasName(const std::string& name, const std::string& field);
 absl::Status CheckReference(const std::string& reference, const std::string& field);
 absl::Status CheckSelector(const std::string& selector);
 

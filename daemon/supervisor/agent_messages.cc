@@ -178,6 +178,13 @@ void EncodeRecord(const ResidencyRecord& record, v1::Record* out, std::vector<in
   message.set_private_copy(record.private_copy);
   message.set_pinned(record.pinned);
   message.set_generation(record.generation);
+  if (record.keep_alive) {
+    message.set_keep_alive_ns(*record.keep_alive == residency::kForever
+                                  ? -1
+                                  : record.keep_alive->count());
+  }
+  message.set_draining(record.draining);
+  message.set_superseded_by(record.superseded_by);
   out->set_record(message.SerializeAsString());
 }
 
@@ -210,6 +217,12 @@ absl::StatusOr<ResidencyRecord> DecodeRecord(const v1::Record& message,
   record.private_copy = in.private_copy();
   record.pinned = in.pinned();
   record.generation = in.generation();
+  if (in.has_keep_alive_ns()) {
+    record.keep_alive =
+        in.keep_alive_ns() < 0 ? residency::kForever : base::Duration(in.keep_alive_ns());
+  }
+  record.draining = in.draining();
+  record.superseded_by = in.superseded_by();
   return record;
 }
 

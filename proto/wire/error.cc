@@ -35,6 +35,7 @@ constexpr ReasonRow kReasonRows[] = {
     {Reason::kResidencyLeased, "RESIDENCY_LEASED", absl::StatusCode::kFailedPrecondition},
     {Reason::kResidencyPinned, "RESIDENCY_PINNED", absl::StatusCode::kFailedPrecondition},
     {Reason::kResidencyNotFound, "RESIDENCY_NOT_FOUND", absl::StatusCode::kNotFound},
+    {Reason::kAliasNotFound, "ALIAS_NOT_FOUND", absl::StatusCode::kNotFound},
     {Reason::kDigestMismatch, "DIGEST_MISMATCH", absl::StatusCode::kDataLoss},
     {Reason::kDeviceUnavailable, "DEVICE_UNAVAILABLE", absl::StatusCode::kUnavailable},
     {Reason::kDeviceLost, "DEVICE_LOST", absl::StatusCode::kUnavailable},

@@ -29,6 +29,7 @@ enum class Reason {
   kResidencyLeased,
   kResidencyPinned,
   kResidencyNotFound,
+  kAliasNotFound,
   kDigestMismatch,
   kDeviceUnavailable,
   kDeviceLost,

@@ -206,12 +206,46 @@ class FakeBackend : public DeviceBackend {
   }
 };
 
+// Keeps what it is told, or refuses; answers at once, or when the test says so.
+class FakeState : public StateStore {
+ public:
+  void Save(StateChange change, std::function<void(absl::Status)> done) override {
+    waiting_.push_back({std::move(change), std::move(done)});
+    if (!hold) Finish();
+  }
+  void Finish() {
+    for (auto& [change, done] : std::exchange(waiting_, {})) {
+      if (error.ok()) changes.push_back(std::move(change));
+      done(error);
+    }
+  }
+
+  bool hold = false;
+  absl::Status error;
+  std::vector<StateChange> changes;
+
+ private:
+  std::vector<std::pair<StateChange, std::function<void(absl::Status)>>> waiting_;
+};
+
+class RecordingAlias : public AliasObserver {
+ public:
+  void OnProgress(const Progress& progress) override { progresses.push_back(progress); }
+  void OnDone(const absl::StatusOr<AliasResult>& result) override { results.push_back(result); }
+
+  std::vector<Progress> progresses;
+  std::vector<absl::StatusOr<AliasResult>> results;
+};
+
 class RecordingObserver : public AcquireObserver {
  public:
   void OnProgress(const Progress& progress) override { progresses.push_back(progress); }
   void OnGranted(const Grant& given) override { grants.push_back(given); }
   void OnDigestKnown(const std::string& digest) override { digests.push_back(digest); }
-  void OnDrainRequested(const std::string& message) override { drains.push_back(message); }
+  void OnDrainRequested(const std::string& message, bool) override { drains.push_back(message); }
+  void OnSuperseded(const std::string& alias, const std::string& reference) override {
+    superseded.push_back(absl::StrCat(alias, " -> ", reference));
+  }
   void OnLost(const absl::Status& why) override { losses.push_back(why); }
   void OnEnded(const absl::Status& status) override { ends.push_back(status); }
 
@@ -222,6 +256,7 @@ class RecordingObserver : public AcquireObserver {
   std::vector<Grant> grants;
   std::vector<std::string> digests;
   std::vector<std::string> drains;
+  std::vector<std::string> superseded;
   std::vector<absl::Status> losses;
   std::vector<absl::Status> ends;
 };

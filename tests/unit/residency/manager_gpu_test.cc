@@ -56,7 +56,7 @@ class ManagerGpuTest : public ::testing::Test {
   // What is said at once; an eviction that goes ahead is answered later.
   absl::Status Evict(const std::string& selector) {
     const auto status = std::make_shared<absl::Status>();
-    manager_.Evict(selector, [status](const absl::StatusOr<EvictResult>& result) {
+    manager_.Evict({.selector = selector}, [status](const absl::StatusOr<EvictResult>& result) {
       *status = result.status();
     });
     return *status;

@@ -111,7 +111,7 @@ TEST_F(ManagerTellsTest, WhyResidenciesGo) {
   backend_.FinishReleases(manager_);
   backend_.FinishLoad(manager_);
   manager_.Release(second);
-  manager_.Evict("b", [](const absl::StatusOr<EvictResult>&) {});
+  manager_.Evict({.selector = "b"}, [](const absl::StatusOr<EvictResult>&) {});
   EXPECT_THAT(CausesOf(EventType::kResidencyDraining), ElementsAre("room", "operator"));
 }
 

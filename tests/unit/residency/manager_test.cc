@@ -3,7 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "fakes.h"
+#include "manager_fixture.h"
 
 namespace modeld::residency {
 namespace {
@@ -12,80 +12,6 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using wire::Reason;
-
-constexpr uint64_t kUnit = FakeCatalog::kUnit;
-
-// Everything inline, time by hand: what a call causes has happened when it returns.
-class ManagerTest : public ::testing::Test {
- protected:
-  static constexpr uint64_t kCapacity = 10 * kUnit;
-
-  ManagerTest() : manager_({&catalog_, &executor_, &executor_, &clock_, &clock_}) {
-    manager_.AddDevice("host", kCapacity, &backend_);
-    manager_.OnAgentUp("host", {.pid = 7, .export_kind = "memfd", .page_size_bytes = 4096});
-    for (const char* name : {"a", "b", "c"}) catalog_.Put(name, 4);
-    catalog_.Put("big", 8);
-    catalog_.Put("huge", 11);
-  }
-
-  struct Held {
-    Ticket ticket = 0;
-    std::shared_ptr<RecordingObserver> observer = std::make_shared<RecordingObserver>();
-    RecordingObserver* operator->() const { return observer.get(); }
-  };
-
-  Held Acquire(const ModelSpec& spec, uint64_t session = 1,
-               std::optional<base::Duration> timeout = {}) {
-    Held held;
-    AcquireRequest request;
-    request.spec = spec;
-    request.holder.session = session;
-    request.holder.pid = 100 + static_cast<pid_t>(session);
-    request.holder.program = "worker";
-    if (timeout) request.deadline = clock_.Now() + *timeout;
-    held.ticket = manager_.Acquire(std::move(request), held.observer);
-    return held;
-  }
-  Held Acquire(const std::string& reference, uint64_t session = 1,
-               std::optional<base::Duration> timeout = {}) {
-    return Acquire(ModelSpec{.reference = reference}, session, timeout);
-  }
-
-  // Makes it READY and idle; returns its id.
-  std::string MakeIdle(const std::string& reference) {
-    const Held held = Acquire(reference);
-    backend_.FinishLoad(manager_);
-    manager_.Release(held.ticket);
-    return held->grants.at(0).residency_id;
-  }
-
-  Snapshot Look(bool include_ended = false) {
-    Snapshot snapshot;
-    manager_.GetSnapshot(include_ended, [&](Snapshot s) { snapshot = std::move(s); });
-    return snapshot;
-  }
-
-  absl::StatusOr<EvictResult> Evict(const std::string& selector) {
-    absl::StatusOr<EvictResult> result = absl::UnknownError("not answered");
-    manager_.Evict(selector, [&](absl::StatusOr<EvictResult> r) { result = std::move(r); });
-    backend_.FinishReleases(manager_);
-    return result;
-  }
-
-  std::vector<std::string> EventTypes() {
-    std::vector<std::string> types;
-    for (const Event& event : manager_.events().History(100)) {
-      types.emplace_back(EventTypeName(event.type));
-    }
-    return types;
-  }
-
-  base::ManualClock clock_;
-  base::InlineExecutor executor_;
-  FakeCatalog catalog_;
-  FakeBackend backend_;
-  Manager manager_;
-};
 
 TEST_F(ManagerTest, LoadsOnceForAllWhoAskAtTheSameTime) {
   std::vector<Held> held;
@@ -351,7 +277,7 @@ TEST_F(ManagerTest, GoesOnWithAPreloadThatDoesNotWait) {
   auto observer = std::make_shared<RecordingPreload>();
   const Ticket ticket = manager_.Preload({.spec = {.reference = "a"}, .no_wait = true}, observer);
   ASSERT_EQ(observer->results.size(), 1u);
-  manager_.CancelPreload(ticket);
+  manager_.Release(ticket);
   const Held joined = Acquire("a");
   manager_.Release(joined.ticket);
   EXPECT_THAT(backend_.cancelled, IsEmpty());  // the operator still wants it
@@ -362,11 +288,11 @@ TEST_F(ManagerTest, GoesOnWithAPreloadThatDoesNotWait) {
 TEST_F(ManagerTest, CancelsAPreloadUnlessSomebodyElseWaits) {
   auto observer = std::make_shared<RecordingPreload>();
   const Ticket alone = manager_.Preload({.spec = {.reference = "a"}}, observer);
-  manager_.CancelPreload(alone);
+  manager_.Release(alone);
   EXPECT_EQ(backend_.cancelled.size(), 1u);
   const Ticket joined = manager_.Preload({.spec = {.reference = "b"}}, observer);
   const Held other = Acquire("b");
-  manager_.CancelPreload(joined);
+  manager_.Release(joined);
   EXPECT_EQ(backend_.cancelled.size(), 1u);
   EXPECT_THAT(observer->results, IsEmpty());
 }
