@@ -22,9 +22,10 @@ Registry& GetRegistry() {
   return registry;
 }
 
-// The same Model for everyone who asks; one whose memory modeld has lost is nobody's any more.
+// The same Model for everyone who asks; one whose memory modeld has lost is nobody's any more, and
+// one that shall go is not for those who come later.
 bool IsUsable(const std::shared_ptr<const ResidentModel>& model) {
-  return model != nullptr && model->state() != Model::State::kLost;
+  return model != nullptr && model->state() != Model::State::kLost && !model->retired();
 }
 
 absl::Status CheckText(std::string_view text, std::string_view field) {
@@ -111,8 +112,12 @@ absl::StatusOr<std::shared_ptr<const Model>> Core::Acquire(const ModelSpec& requ
   if (absl::Status status = ResolveDevices(spec); !status.ok()) return status;
 
   const Deadline deadline = DeadlineAfter(options.timeout);
+  const Flight::Wishes wishes = {.scope = std::move(scope),
+                                 .deadline = deadline,
+                                 .wait_for_room = options.wait_for_room,
+                                 .keep_alive = options.keep_alive};
   for (;;) {
-    Found found = Find(spec, scope, deadline);
+    Found found = Find(spec, wishes);
     if (found.model != nullptr) return found.model;
     if (found.start) found.flight->Start();
     auto model = found.flight->Wait(deadline, options.on_progress);
@@ -123,7 +128,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Core::Acquire(const ModelSpec& requ
   }
 }
 
-Core::Found Core::Find(const ModelSpec& spec, const std::string& scope, Deadline deadline) {
+Core::Found Core::Find(const ModelSpec& spec, const Flight::Wishes& wishes) {
   Found found;
   // These may be the last owners, and what they own takes the lock when it goes.
   std::shared_ptr<const ResidentModel> there;
@@ -136,13 +141,13 @@ Core::Found Core::Find(const ModelSpec& spec, const std::string& scope, Deadline
       found.model = there;
       return found;
     }
-    if (entry.flight != nullptr && entry.flight->Join(deadline)) {
+    if (entry.flight != nullptr && entry.flight->Join(wishes)) {
       found.flight = entry.flight;
       return found;
     }
   }
-  found.flight = std::make_shared<Flight>(shared_from_this(), spec, scope, deadline);
-  found.flight->Join(deadline);
+  found.flight = std::make_shared<Flight>(shared_from_this(), spec, wishes);
+  found.flight->Join(wishes);
   found.start = true;
   if (!spec.private_copy) {
     replaced = std::exchange(entries_[spec].flight, found.flight);

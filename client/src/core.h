@@ -53,7 +53,7 @@ class Core : public std::enable_shared_from_this<Core> {
     std::shared_ptr<Flight> flight;
     bool start = false;
   };
-  Found Find(const ModelSpec& spec, const std::string& scope, Deadline deadline);
+  Found Find(const ModelSpec& spec, const Flight::Wishes& wishes);
   void EraseIfEmpty(std::map<ModelSpec, Entry>::iterator entry) MODELD_REQUIRES(mutex_);
 
   const uint64_t fork_generation_ = ForkGeneration();

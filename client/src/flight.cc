@@ -44,18 +44,25 @@ std::string Seconds(Duration duration) {
 
 }  // namespace
 
-Flight::Flight(std::shared_ptr<Core> core, ModelSpec spec, std::string scope, Deadline deadline)
+Flight::Flight(std::shared_ptr<Core> core, ModelSpec spec, Wishes wishes)
     : core_(std::move(core)),
       spec_(std::move(spec)),
-      deadline_(deadline),
-      lease_(std::make_shared<Lease>(
-          core_->keeper(),
-          Lease::Terms{.spec = ToProto(spec_), .scope = std::move(scope), .deadline = deadline})) {}
+      wishes_(std::move(wishes)),
+      lease_(std::make_shared<Lease>(core_->keeper(),
+                                     Lease::Terms{.spec = ToProto(spec_),
+                                                  .scope = wishes_.scope,
+                                                  .deadline = wishes_.deadline,
+                                                  .wait_for_room = wishes_.wait_for_room,
+                                                  .keep_alive = wishes_.keep_alive})) {}
 
-bool Flight::Join(Deadline deadline) {
+bool Flight::Join(const Wishes& wishes) {
+  if (wishes.wait_for_room != wishes_.wait_for_room || wishes.keep_alive != wishes_.keep_alive) {
+    return false;
+  }
   wire::MutexLock lock(mutex_);
   // Equal timeouts of threads that start together are meant to be one flight.
-  if (over_ || (deadline_ && (!deadline || *deadline > *deadline_ + kSlack))) return false;
+  const Deadline& ours = wishes_.deadline;
+  if (over_ || (ours && (!wishes.deadline || *wishes.deadline > *ours + kSlack))) return false;
   ++waiters_;
   return true;
 }
@@ -67,7 +74,7 @@ Flight::Result Flight::Wait(Deadline deadline,
     ~Leaver() { flight->Leave(); }
   } leaver{this};
 
-  const bool modeld_knows = deadline_ && deadline && *deadline >= *deadline_;
+  const bool modeld_knows = wishes_.deadline && deadline && *deadline >= *wishes_.deadline;
   const Deadline until = modeld_knows ? Deadline(*deadline + kSlack) : deadline;
   uint64_t seen = 0;
   for (;;) {

@@ -4,6 +4,8 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "deadline.h"
@@ -20,11 +22,19 @@ class Core;
 // the last waiter leaves without a result, the call is cancelled. Thread-safe.
 class Flight {
  public:
-  Flight(std::shared_ptr<Core> core, ModelSpec spec, std::string scope, Deadline deadline);
+  // What is asked for besides the spec.
+  struct Wishes {
+    std::string scope;
+    Deadline deadline;  // until it is mapped
+    bool wait_for_room = false;
+    std::optional<Duration> keep_alive = {};
+  };
+
+  Flight(std::shared_ptr<Core> core, ModelSpec spec, Wishes wishes);
 
   // Becomes one more waiter, who must then Wait. False when it is too late to join, or when the
-  // flight is given up before `deadline`.
-  bool Join(Deadline deadline);
+  // flight is given up before the deadline, or asks modeld for something else.
+  bool Join(const Wishes& wishes);
 
   // Asks modeld. Once, by whoever made the flight, after its Join.
   void Start() { lease_->Start(); }
@@ -43,7 +53,7 @@ class Flight {
 
   const std::shared_ptr<Core> core_;
   const ModelSpec spec_;
-  const Deadline deadline_;
+  const Wishes wishes_;
   const TimePoint started_ = Clock::now();
   const std::shared_ptr<Lease> lease_;
 

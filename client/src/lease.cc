@@ -31,7 +31,8 @@ bool IsLater(const absl::Status& status) {
 Progress FromProto(const v1::Progress& progress) {
   Progress result = {.phase = Progress::Phase::kPlanning,
                      .bytes_done = progress.bytes_done(),
-                     .bytes_total = progress.bytes_total()};
+                     .bytes_total = progress.bytes_total(),
+                     .message = progress.message()};
   if (progress.phase() == v1::Progress::WAITING) result.phase = Progress::Phase::kWaiting;
   if (progress.phase() == v1::Progress::LOADING) result.phase = Progress::Phase::kLoading;
   if (progress.phase() == v1::Progress::IDENTIFYING) result.phase = Progress::Phase::kIdentifying;
@@ -129,7 +130,8 @@ std::string Lease::DescribeWait() {
       return "modeld is comparing it with what is resident";
     case Progress::Phase::kWaiting:
       return wire::StrCat("it waits for room: ", progress.bytes_total, " bytes are needed, ",
-                          progress.bytes_done, " are free");
+                          progress.bytes_done, " are free", progress.message.empty() ? "" : ", ",
+                          progress.message);
     case Progress::Phase::kLoading:
       return wire::StrCat("modeld is loading it: ", progress.bytes_done, " of ",
                           progress.bytes_total, " bytes");
@@ -241,7 +243,14 @@ void Lease::OnUpdate(AcquireStream& stream, const v1::AcquireUpdate& update) {
         SetDigest(update.digest_known().digest());
         break;
       case v1::AcquireUpdate::kDrainRequested:
-        if (state() == Model::State::kHeld) SetState(Model::State::kDraining);
+        if (!update.drain_requested().stopping()) retired_ = true;
+        if (state() == Model::State::kHeld || state() == Model::State::kSuperseded) {
+          SetState(Model::State::kDraining);
+        }
+        break;
+      case v1::AcquireUpdate::kSuperseded:
+        retired_ = true;
+        if (state() == Model::State::kHeld) SetState(Model::State::kSuperseded);
         break;
       case v1::AcquireUpdate::kLost:
         if (phase_ == Phase::kAcquiring) break;  // the status says why
@@ -372,9 +381,13 @@ v1::AcquireRequest Lease::MakeRequest() {
   if (phase_ == Phase::kMapped) {
     request.mutable_resume()->set_residency_id(grant_.granted.residency_id());
     request.mutable_resume()->set_generation(grant_.granted.generation());
-  } else if (terms_.deadline) {
-    const Duration left = *terms_.deadline - Clock::now();
-    *request.mutable_wait_timeout() = ToProto(std::max(left, Duration::zero()));
+  } else {
+    request.set_wait_for_room(terms_.wait_for_room);
+    if (terms_.keep_alive) *request.mutable_keep_alive() = ToProto(*terms_.keep_alive);
+    if (terms_.deadline) {
+      const Duration left = *terms_.deadline - Clock::now();
+      *request.mutable_wait_timeout() = ToProto(std::max(left, Duration::zero()));
+    }
   }
   return request;
 }

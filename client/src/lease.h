@@ -43,6 +43,8 @@ class Lease : public AcquireStream::Observer,
     v1::ModelSpec spec;
     std::string scope;
     Deadline deadline;  // until granted
+    bool wait_for_room = false;
+    std::optional<Duration> keep_alive = {};  // negative: forever
   };
 
   Lease(std::shared_ptr<ConnectionKeeper> keeper, Terms terms);
@@ -72,6 +74,8 @@ class Lease : public AcquireStream::Observer,
   void Release();
 
   Model::State state() const { return state_.load(std::memory_order_acquire); }
+  // Whoever asks for the model anew is to get another one.
+  bool retired() const { return retired_.load(std::memory_order_acquire); }
   // Lock-free, so that it works in a forked child.
   std::string digest() const;
   StateNotifier& notifier() { return notifier_; }
@@ -106,6 +110,7 @@ class Lease : public AcquireStream::Observer,
   const Terms terms_;
   StateNotifier notifier_;
   std::atomic<Model::State> state_{Model::State::kHeld};
+  std::atomic<bool> retired_{false};
   std::array<char, 128> digest_;
   std::atomic<size_t> digest_size_{0};  // published after the characters
 

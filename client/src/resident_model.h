@@ -40,6 +40,7 @@ class ResidentModel final : public Model {
   void OnStateChange(std::function<void(State)> callback) const override;
 
   const ModelSpec& spec() const { return spec_; }
+  bool retired() const { return lease_->retired(); }
 
  private:
   TensorView View(const wire::TensorEntry& entry) const;

@@ -19,6 +19,7 @@
 #include "support/daemon_fixture.h"
 #include "support/processes.h"
 #include "support/rpc_client.h"
+#include "support/thrown_error.h"
 #include "support/worker_process.h"
 #include "wire/dtype.h"
 #include "wire/mutex.h"
@@ -32,17 +33,6 @@ using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
-
-template <class Action>
-Error ThrownBy(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "NOTHING_THROWN", "nothing was thrown");
-}
 
 std::string FromEnvironment(const char* name, const std::string& otherwise) {
   const char* value = std::getenv(name);

@@ -18,6 +18,7 @@
 #include "support/daemon_fixture.h"
 #include "support/processes.h"
 #include "support/rpc_client.h"
+#include "support/thrown_error.h"
 
 namespace modeld::test {
 namespace {
@@ -25,17 +26,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
-
-template <class Action>
-Error ThrownBy(Action action) {
-  try {
-    action();
-  } catch (const Error& error) {
-    return error;
-  }
-  ADD_FAILURE() << "nothing was thrown";
-  return Error(ErrorCode::kInternal, "NOTHING_THROWN", "nothing was thrown");
-}
 
 class Identity : public ::testing::Test {
  protected:

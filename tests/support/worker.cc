@@ -2,6 +2,7 @@
 // with one.
 //
 //   acquire REF [SCOPE]   ok RESIDENCY_ID BYTES | error REASON
+//   await REF [SCOPE]     as acquire, but waits for room
 //   attach REF            as acquire, but in a connection of its own
 //   checksum              checksum SHA256...       of every tensor of what is held, in file order
 //   release               released
@@ -59,6 +60,8 @@ const char* StateText(modeld::Model::State state) {
       return "HELD";
     case modeld::Model::State::kReconnecting:
       return "RECONNECTING";
+    case modeld::Model::State::kSuperseded:
+      return "SUPERSEDED";
     case modeld::Model::State::kDraining:
       return "DRAINING";
     case modeld::Model::State::kLost:
@@ -79,11 +82,12 @@ class Worker {
     std::string reference;
     words >> command;
     try {
-      if (command == "acquire" || command == "attach") {
+      if (command == "acquire" || command == "await" || command == "attach") {
         std::string scope;
         words >> reference >> scope;
         if (command == "attach") client_ = modeld::Client::Connect(endpoint_);
-        models_.push_back(client().Acquire(Spec(reference), {.scope = scope}));
+        models_.push_back(client().Acquire(Spec(reference),
+                                           {.scope = scope, .wait_for_room = command == "await"}));
         return "ok " + models_.back()->residency_id() + " " +
                std::to_string(models_.back()->size_bytes());
       }

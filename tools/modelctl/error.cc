@@ -17,6 +17,7 @@ ExitCode ByReason(wire::Reason reason) {
       return kUsage;
     case wire::Reason::kCheckpointNotFound:
     case wire::Reason::kResidencyNotFound:
+    case wire::Reason::kAliasNotFound:
       return kNotFound;
     case wire::Reason::kPathNotAllowed:
     case wire::Reason::kPeerNotAllowed:

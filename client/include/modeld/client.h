@@ -81,6 +81,8 @@ struct Progress {
   Phase phase;
   std::uint64_t bytes_done;
   std::uint64_t bytes_total;
+  // kWaiting: who has the room, in words: `held by big.safetensors: pid 4711 (python, train)`.
+  std::string message = {};
 };
 
 struct AcquireOptions {
@@ -89,6 +91,14 @@ struct AcquireOptions {
   std::optional<std::chrono::nanoseconds> timeout = {};
   // Shown against the lease: world/stage/pipeline/graph/node. Empty: $MODELD_SCOPE.
   std::string scope = {};
+  // Where the device is full with what others hold or have pinned: wait in order of arrival until
+  // there is room, at most for `timeout`. Otherwise Acquire throws kResourceExhausted
+  // (BUDGET_EXCEEDED) at once.
+  bool wait_for_room = false;
+  // How long the copy stays in memory after its last release, by anybody. Zero: it goes with that;
+  // negative: it stays as long as there is room. The last one said counts; absent: as it is. A copy
+  // that this process holds already is not asked for again.
+  std::optional<std::chrono::nanoseconds> keep_alive = {};
   // Called while the model loads, on the thread that waits in Acquire. An exception from it ends
   // the wait and passes through.
   std::function<void(const Progress&)> on_progress = {};
@@ -115,7 +125,8 @@ class MODELD_EXPORT Client {
   // kDeadlineExceeded, kUnavailable.
   //
   // A spec that this process holds already gives the same Model at once, also if the file has
-  // changed since. Concurrent calls for one spec wait together, each for its own timeout.
+  // changed since; but not one that is kSuperseded or shall go (kDraining): that is asked for anew.
+  // Concurrent calls for one spec wait together, each for its own timeout.
   virtual std::shared_ptr<const Model> Acquire(const ModelSpec& spec,
                                                const AcquireOptions& options = {}) = 0;
 

@@ -81,6 +81,8 @@ class MODELD_EXPORT Model {
   enum class State {
     kHeld,          // the lease is held
     kReconnecting,  // the daemon is away; the mapping is valid, the lease is being taken again
+    kSuperseded,    // another version stands under the alias that was acquired; acquire it again to
+                    // get that one. This one stays valid until this Model is destroyed
     kDraining,  // somebody asks for the memory back; it stays valid until this Model is destroyed
     kLost,      // the daemon does not hold the residency any more; host mappings stay readable,
                 // and so do those of a GPU under `vmm`

@@ -12,7 +12,7 @@
 #include "gtest/gtest.h"
 #include "modeld/client.h"
 #include "scripted_daemon.h"
-#include "thrown_error.h"
+#include "support/thrown_error.h"
 #include "wire/reference_table.h"
 
 namespace modeld {
@@ -20,12 +20,12 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using test::ThrownBy;
 using testing::Call;
 using testing::Checkpoint;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::ScriptedDaemon;
-using testing::ThrownBy;
 
 class Acquire : public ::testing::Test {
  protected:

@@ -7,14 +7,14 @@
 #include "gtest/gtest.h"
 #include "modeld/client.h"
 #include "scripted_daemon.h"
-#include "thrown_error.h"
+#include "support/thrown_error.h"
 
 namespace modeld {
 namespace {
 
+using test::ThrownBy;
 using ::testing::HasSubstr;
 using testing::ScriptedDaemon;
-using testing::ThrownBy;
 
 Error ConnectError(const std::string& endpoint) {
   return ThrownBy([&] { Client::Connect(endpoint); });

@@ -11,12 +11,13 @@
 #include "modeld/client.h"
 #include "modeld/cuda.h"
 #include "scripted_daemon.h"
-#include "thrown_error.h"
+#include "support/thrown_error.h"
 
 namespace modeld {
 namespace {
 
 using std::chrono::seconds;
+using test::ThrownBy;
 using testing::Call;
 using testing::Checkpoint;
 using testing::FakePlugin;
@@ -25,7 +26,6 @@ using ::testing::HasSubstr;
 using testing::kGpuA;
 using testing::kGpuB;
 using testing::ScriptedDaemon;
-using testing::ThrownBy;
 
 class Gpu : public ::testing::Test {
  protected:

@@ -8,7 +8,7 @@
 #include "gtest/gtest.h"
 #include "modeld/client.h"
 #include "scripted_daemon.h"
-#include "thrown_error.h"
+#include "support/thrown_error.h"
 #include "wire/mutex.h"
 
 namespace modeld {
@@ -16,11 +16,11 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using test::ThrownBy;
 using testing::Call;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using testing::ScriptedDaemon;
-using testing::ThrownBy;
 using State = Model::State;
 
 // What a Model has told of its states.

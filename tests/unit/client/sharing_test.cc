@@ -10,16 +10,17 @@
 #include "gtest/gtest.h"
 #include "modeld/client.h"
 #include "scripted_daemon.h"
-#include "thrown_error.h"
+#include "support/processes.h"
+#include "support/thrown_error.h"
 
 namespace modeld {
 namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
+using test::ThrownBy;
 using testing::Call;
 using testing::ScriptedDaemon;
-using testing::ThrownBy;
 
 class Sharing : public ::testing::Test {
  protected:
@@ -50,6 +51,56 @@ TEST_F(Sharing, NeverSharesAPrivateCopy) {
   const auto second = client->Acquire(spec);
   EXPECT_NE(first, second);
   EXPECT_EQ(daemon_.calls_open(), 2);
+}
+
+TEST_F(Sharing, AsksAnewForWhatIsSupersededOrShallGo) {
+  for (const bool superseded : {true, false}) {
+    const auto client = Connect();
+    daemon_.on_acquire = [superseded](Call& call) {
+      call.Grant();
+      v1::AcquireUpdate update;
+      if (superseded) {
+        update.mutable_superseded()->set_alias("m");
+      } else {
+        update.mutable_drain_requested();
+      }
+      call.Send(update);
+    };
+    const auto old = client->Acquire({.reference = "m"});
+    const auto state = superseded ? Model::State::kSuperseded : Model::State::kDraining;
+    ASSERT_TRUE(test::Eventually([&] { return old->state() == state; }));
+    daemon_.on_acquire = [](Call& call) { call.Grant(); };
+    const auto fresh = client->Acquire({.reference = "m"});
+    EXPECT_NE(fresh, old);
+    EXPECT_EQ(fresh->state(), Model::State::kHeld);
+    EXPECT_EQ(client->Acquire({.reference = "m"}), fresh);
+  }
+}
+
+TEST_F(Sharing, KeepsGivingTheModelOfADaemonThatStops) {
+  const auto client = Connect();
+  daemon_.on_acquire = [](Call& call) {
+    call.Grant();
+    v1::AcquireUpdate update;
+    update.mutable_drain_requested()->set_stopping(true);
+    call.Send(update);
+  };
+  const auto model = client->Acquire({.reference = "m"});
+  ASSERT_TRUE(test::Eventually([&] { return model->state() == Model::State::kDraining; }));
+  EXPECT_EQ(client->Acquire({.reference = "m"}), model);
+}
+
+TEST_F(Sharing, SendsWhatIsWishedForBesidesTheSpec) {
+  const auto client = Connect();
+  client->Acquire({.reference = "m"}, {.wait_for_room = true, .keep_alive = seconds(90)});
+  client->Acquire({.reference = "n"}, {.keep_alive = seconds(-1)});
+  client->Acquire({.reference = "o"});
+  const auto requests = daemon_.requests();
+  EXPECT_TRUE(requests.at(0).wait_for_room());
+  EXPECT_EQ(requests.at(0).keep_alive().seconds(), 90);
+  EXPECT_LT(requests.at(1).keep_alive().seconds(), 0);
+  EXPECT_FALSE(requests.at(2).wait_for_room());
+  EXPECT_FALSE(requests.at(2).has_keep_alive());
 }
 
 TEST_F(Sharing, MakesOneCallForManyThreads) {

@@ -5,7 +5,7 @@
 #include "gtest/gtest.h"
 #include "modeld/error.h"
 
-namespace modeld::testing {
+namespace modeld::test {
 
 template <class Action>
 Error ThrownBy(Action action) {
@@ -18,4 +18,4 @@ Error ThrownBy(Action action) {
   return Error(ErrorCode::kInternal, "NOTHING_THROWN", "nothing was thrown");
 }
 
-}  // namespace modeld::testing
+}  // namespace modeld::test
