@@ -36,6 +36,9 @@ struct Config {
   base::Duration stop_timeout = std::chrono::seconds(5);
   base::Duration agent_grace = std::chrono::seconds(60);
   bool share_tensors = true;
+  base::Duration keep_alive = base::Duration::max();  // which is forever
+  base::Duration min_residency{0};
+  base::Duration adoption_grace = std::chrono::seconds(10);
 };
 
 // Where a value comes from: `default`, `/etc/modeld/modeld.toml:3`, `MODELD_ROOTS`, `--root`. By

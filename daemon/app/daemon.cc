@@ -74,6 +74,12 @@ rpc::CallObserver OnCall(const std::shared_ptr<metrics::Activity>& activity) {
   };
 }
 
+residency::Policy PolicyOf(const Config& config) {
+  return {.keep_alive = config.keep_alive,
+          .min_residency = config.min_residency,
+          .adoption_grace = config.adoption_grace};
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config, FdStore* store,
@@ -117,7 +123,8 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capac
                 .clock = &base::SystemClock(),
                 .timer = timer_.get(),
                 .share_tensors = config.share_tensors,
-                .on_acquired = OnAcquired(activity_)}),
+                .on_acquired = OnAcquired(activity_),
+                .policy = PolicyOf(config)}),
       event_logger_(manager_.events()),
       host_backend_(store, &manager_),
       host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &host_backend_) {
@@ -295,6 +302,7 @@ void Daemon::Stop() {
 void Daemon::Reload(const Config& config) {
   TakeReloadable(config, config_);
   Logging::SetLevel(config_.log_level);
+  manager_.SetPolicy(PolicyOf(config_));
   server_->SetPeers({.allow_uids = config_.allow_uids, .allow_gids = config_.allow_gids});
 }
 

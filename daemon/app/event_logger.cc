@@ -16,6 +16,7 @@ LogLevel LevelOf(EventType type) {
     case EventType::kLoadFailed:
     case EventType::kResidencyLost:
     case EventType::kAgentDied:
+    case EventType::kStateNotSaved:
       return LogLevel::kWarn;
     case EventType::kLeaseGranted:
     case EventType::kLeaseEnded:

@@ -72,9 +72,27 @@ constexpr Setting kSettings[] = {
      "May a residency use tensors that lie in another one's memory? Equal checkpoints are one copy "
      "in\n"
      "any case; this is about different ones with some tensors in common."},
+    {"keep_alive", "", SettingKind::kKeepAlive, &Config::keep_alive, "\"forever\"",
+     "How long a residency stays that nobody holds, where neither a request nor an alias says so: "
+     "a\n"
+     "duration (\"5min\"; \"0s\": it goes with its last release) or \"forever\", which is until "
+     "its room is\n"
+     "needed or an operator evicts it.",
+     true},
+    {"min_residency", "", SettingKind::kDuration, &Config::min_residency, "\"0s\"",
+     "How long what has been loaded is not evicted for the sake of another model, so that two that "
+     "do not\n"
+     "fit together do not take turns at every request. Whoever needs the room waits for it.",
+     true},
+    {"adoption_grace", "", SettingKind::kDuration, &Config::adoption_grace, "\"10s\"",
+     "How long after a restart nothing is evicted that an earlier modeld left: its holders come "
+     "back\n"
+     "and take their leases again in that time."},
     {"agent_grace", "", SettingKind::kDuration, &Config::agent_grace, "\"1min\"",
      "How long an agent keeps its memory when its modeld has died, for the next one to take over."},
 };
+
+constexpr std::string_view kForeverWord = "forever";
 
 constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
 
@@ -238,6 +256,10 @@ struct Parser {
   }
 
   absl::Status operator()(base::Duration Config::*member) const {
+    if (setting.kind == SettingKind::kKeepAlive && only() == kForeverWord) {
+      config.*member = base::Duration::max();
+      return absl::OkStatus();
+    }
     return Take(ParseDuration(only()), config.*member);
   }
 
@@ -319,7 +341,9 @@ struct Printer {
     return Quoted(CapacityText(config.*member));
   }
   std::string operator()(base::Duration Config::*member) const {
-    return Quoted(DurationText(config.*member));
+    const base::Duration duration = config.*member;
+    return Quoted(duration == base::Duration::max() ? std::string(kForeverWord)
+                                                    : DurationText(duration));
   }
   std::string operator()(bool Config::*member) const { return config.*member ? "true" : "false"; }
   std::string operator()(PerGpu<Capacity> Config::*member) const {

@@ -21,6 +21,7 @@ enum class SettingKind {
   kWord,
   kCapacity,
   kDuration,
+  kKeepAlive,
   kLogLevel,
   kGpus,
   kAddress,
