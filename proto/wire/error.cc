@@ -42,9 +42,10 @@ constexpr ReasonRow kReasonRows[] = {
     {Reason::kDraining, "DRAINING", absl::StatusCode::kUnavailable},
     {Reason::kDeadlineExceeded, "DEADLINE_EXCEEDED", absl::StatusCode::kDeadlineExceeded},
     {Reason::kCancelled, "CANCELLED", absl::StatusCode::kCancelled},
-    // The files stand where the reference says but cannot be had: nothing in the request is wrong,
-    // and asking again helps only after somebody has repaired the disk or the permissions.
+    // Nothing in the request is wrong, and asking again helps only after somebody has repaired the
+    // disk or the permissions.
     {Reason::kReadFailed, "READ_FAILED", absl::StatusCode::kFailedPrecondition},
+    {Reason::kStateNotSaved, "STATE_NOT_SAVED", absl::StatusCode::kFailedPrecondition},
     {Reason::kInternal, "INTERNAL", absl::StatusCode::kInternal},
 };
 

@@ -36,7 +36,8 @@ enum class Reason {
   kDraining,
   kDeadlineExceeded,
   kCancelled,
-  kReadFailed,  // the file could not be read: an I/O error, permission
+  kReadFailed,     // the file could not be read: an I/O error, permission
+  kStateNotSaved,  // the state directory does not take it: full, read-only, an I/O error
   kInternal,
 };
 

@@ -39,6 +39,7 @@ ExitCode ByReason(wire::Reason reason) {
     case wire::Reason::kDeviceUnavailable:
     case wire::Reason::kDeviceLost:
     case wire::Reason::kReadFailed:
+    case wire::Reason::kStateNotSaved:
     case wire::Reason::kInternal:
     case wire::Reason::kUnknown:
       return kFailed;

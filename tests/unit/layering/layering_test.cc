@@ -58,9 +58,10 @@ const std::map<std::string, std::set<std::string>> kDaemonGraph = {
     {"agent", {"base", "plan", "memory"}},
     {"residency", {"base", "plan"}},
     {"metrics", {"base", "plan", "residency"}},
+    {"state", {"base", "plan", "residency"}},
     {"supervisor", {"base", "plan", "residency"}},
     {"rpc", {"base", "plan", "residency", "supervisor"}},
-    {"app", {"base", "plan", "reference", "residency", "metrics", "supervisor", "rpc"}},
+    {"app", {"base", "plan", "reference", "residency", "state", "metrics", "supervisor", "rpc"}},
 };
 
 TEST(Layering, DaemonFoldersIncludeOnlyWhatTheGraphAllows) {

@@ -22,7 +22,7 @@ constexpr Reason kReasons[] = {
     Reason::kResidencyLeased,   Reason::kResidencyPinned,    Reason::kResidencyNotFound,
     Reason::kDigestMismatch,    Reason::kDeviceUnavailable,  Reason::kDeviceLost,
     Reason::kDraining,          Reason::kDeadlineExceeded,   Reason::kCancelled,
-    Reason::kReadFailed,        Reason::kInternal,
+    Reason::kReadFailed,        Reason::kStateNotSaved,      Reason::kInternal,
 };
 
 TEST(Error, GivesBackWhatWasPutIn) {
