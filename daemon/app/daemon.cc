@@ -94,19 +94,26 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config, FdSt
   }
   auto runtime_dir = RuntimeDir::Open(config.runtime_dir, group);
   if (!runtime_dir.ok()) return runtime_dir.status();
+  std::unique_ptr<state::StateFile> state;
   if (!config.state_dir.empty()) {
     if (auto status = MakeStateDir(config.state_dir); !status.ok()) return status;
+    auto opened = state::StateFile::Open(config.state_dir);
+    if (!opened.ok()) return opened.status();
+    state = *std::move(opened);
   }
-  std::unique_ptr<Daemon> daemon(new Daemon(config, *std::move(runtime_dir), *capacity, store));
+  std::unique_ptr<Daemon> daemon(
+      new Daemon(config, *std::move(runtime_dir), std::move(state), *capacity, store));
   if (auto status = daemon->BringUp(group, std::move(inherited)); !status.ok()) return status;
   return daemon;
 }
 
-Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes,
+Daemon::Daemon(const Config& config, RuntimeDir runtime_dir,
+               std::unique_ptr<state::StateFile> state, uint64_t host_capacity_bytes,
                FdStore* store)
     : config_(config),
       store_(store),
       runtime_dir_(std::move(runtime_dir)),
+      state_(std::move(state)),
       timer_(std::make_unique<base::ThreadTimer>()),
       resolve_pool_("resolve", kResolveThreads),
       plan_pool_("plan", PlanThreads()),
@@ -124,6 +131,7 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capac
                 .timer = timer_.get(),
                 .share_tensors = config.share_tensors,
                 .on_acquired = OnAcquired(activity_),
+                .state = state_.get(),
                 .policy = PolicyOf(config)}),
       event_logger_(manager_.events()),
       host_backend_(store, &manager_),
@@ -148,6 +156,23 @@ absl::Status Daemon::StartAgent() {
       {{"why", std::string(wire::ToStd(status.message()))}});
   host_agent_.emplace(AgentOptions(config_, runtime_dir_), &host_backend_);  // at the same address
   return host_agent_->Start();
+}
+
+// Before anything happens that would have to be remembered.
+void Daemon::RestoreState() {
+  if (state_ == nullptr) return;
+  for (const std::string& note : state_->notes()) {
+    Log(LogLevel::kWarn, "the state was damaged", {{"what", note}});
+  }
+  manager_.Restore(state_->TakeLoaded());
+  state_subscription_ = manager_.events().Subscribe(
+      0, [this](const residency::Event& event) { state_->OnEvent(event); });
+}
+
+void Daemon::CloseState() {
+  if (state_subscription_) manager_.events().Unsubscribe(*state_subscription_);
+  state_subscription_.reset();
+  if (state_ != nullptr) state_->Close();
 }
 
 // GPUs are no condition for serving: what is wrong with one is its own note.
@@ -234,6 +259,7 @@ void Daemon::TellRestored() {
 
 absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
                              std::vector<supervisor::NamedFd> inherited) {
+  RestoreState();
   residency::Event started;
   started.type = residency::EventType::kDaemonStarted;
   started.pid = ::getpid();
@@ -317,6 +343,7 @@ void Daemon::TearDown(bool leave_agent_running) {
   resolve_pool_.Stop();
   plan_pool_.Stop();
   inspect_pool_.Stop();
+  CloseState();
   timer_.reset();
 }
 

@@ -20,6 +20,7 @@
 #include "reference/resolver.h"
 #include "residency/manager.h"
 #include "rpc/server.h"
+#include "state/state_file.h"
 #include "supervisor/agent_supervisor.h"
 #include "supervisor/checkpoint_catalog.h"
 #include "supervisor/kept_backend.h"
@@ -49,6 +50,10 @@ class Daemon {
   // everything ends, the agent too. Blocks. Once.
   void Stop();
 
+  // What operators wished and what happened is on the disk; what comes later is not. For leaving
+  // without Stop().
+  void CloseState();
+
   // What is reloadable (settings.h) in `config` is in force from now on.
   void Reload(const Config& config);
 
@@ -57,8 +62,8 @@ class Daemon {
   bool IsAlive();
 
  private:
-  Daemon(const Config& config, RuntimeDir runtime_dir, uint64_t host_capacity_bytes,
-         FdStore* store);
+  Daemon(const Config& config, RuntimeDir runtime_dir, std::unique_ptr<state::StateFile> state,
+         uint64_t host_capacity_bytes, FdStore* store);
 
   // One GPU: its agent keeps the residencies on it.
   struct Gpu {
@@ -67,6 +72,7 @@ class Daemon {
     std::unique_ptr<supervisor::AgentSupervisor> agent;
   };
 
+  void RestoreState();
   absl::Status StartAgent();
   void FindGpus();
   void StartGpus();
@@ -86,6 +92,7 @@ class Daemon {
   const std::shared_ptr<std::atomic<bool>> answered_ = std::make_shared<std::atomic<bool>>(true);
 
   // In order of construction. TearDown stops what calls into the manager before the manager goes.
+  const std::unique_ptr<state::StateFile> state_;  // null: nothing outlives modeld
   std::unique_ptr<base::ThreadTimer> timer_;
   base::ThreadPool resolve_pool_;
   base::ThreadPool plan_pool_;
@@ -96,6 +103,7 @@ class Daemon {
   residency::Manager manager_;
   EventLogger event_logger_;
   std::optional<uint64_t> activity_subscription_;
+  std::optional<uint64_t> state_subscription_;
   supervisor::KeptBackend host_backend_;
   std::optional<supervisor::AgentSupervisor> host_agent_;  // never empty
   std::vector<Gpu> gpus_;

@@ -189,6 +189,7 @@ int Serve(const CommandLine& command, const LoadedConfig& loaded) {
     Log(LogLevel::kInfo, "handing over to the next modeld",
         {{"agent_grace", DurationText(running.agent_grace)}});
     NotifyStopping("handing over");
+    (*daemon)->CloseState();
     HandOver(std::move(store));
   }
   Log(LogLevel::kInfo, "stopping", {{"signal", ::strsignal(received.signal)}});

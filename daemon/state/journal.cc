@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
+#include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +23,8 @@ namespace modeld::state {
 namespace {
 
 constexpr mode_t kFileMode = 0600;
+constexpr std::chrono::seconds kLockPatience{2};
+constexpr std::chrono::milliseconds kLockInterval{10};
 
 absl::Status CannotUse(const std::string& path, std::string_view why) {
   return absl::FailedPreconditionError(
@@ -31,21 +35,27 @@ absl::Status CannotUse(const std::string& path, std::string_view doing, int erro
   return CannotUse(path, wire::StrCat("cannot be ", doing, ": ", wire::ErrnoText(error)));
 }
 
+absl::Status OfAnother(const std::string& directory, const std::string& path) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("another process keeps its state in ", directory, " and holds ", path,
+                   ": stop it first, or choose another directory with --state-dir"));
+}
+
 absl::StatusOr<wire::UniqueFd> TakeStateLock(const std::string& path,
                                              const std::string& directory) {
   // Never removed: whoever opened it before would lock another file than who comes after.
   wire::UniqueFd lock(
       ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, kFileMode));
   if (!lock.valid()) return CannotUse(path, "opened", errno);
-  int result = 0;
-  do {
-    result = ::flock(lock.get(), LOCK_EX | LOCK_NB);
-  } while (result != 0 && errno == EINTR);
-  if (result == 0) return lock;
-  if (errno != EWOULDBLOCK) return CannotUse(path, "locked", errno);
-  return absl::FailedPreconditionError(
-      absl::StrCat("another process keeps its state in ", directory, " and holds ", path,
-                   ": stop it first, or choose another directory with --state-dir"));
+  // A modeld that was killed a moment ago may still be on its way out.
+  const auto patience = std::chrono::steady_clock::now() + kLockPatience;
+  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != EWOULDBLOCK) return CannotUse(path, "locked", errno);
+    if (std::chrono::steady_clock::now() >= patience) return OfAnother(directory, path);
+    std::this_thread::sleep_for(kLockInterval);
+  }
+  return lock;
 }
 
 // Not valid: there is none.

@@ -10,7 +10,7 @@ namespace modeld::rpc {
 namespace {
 
 TEST(Convert, KnowsEveryTypeOfEvent) {
-  const int last = static_cast<int>(residency::EventType::kResidencyJoined);
+  const int last = static_cast<int>(residency::EventType::kStateNotSaved);
   for (int i = 0; i <= last; ++i) {
     residency::Event event;
     event.type = static_cast<residency::EventType>(i);
