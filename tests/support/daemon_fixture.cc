@@ -99,6 +99,7 @@ void DaemonFixture::Start() {
                                 "--root", root(), "--host-capacity", options_.host_capacity}) {
     command.push_back(arg);
   }
+  if (options_.keep_state) command.insert(command.end(), {"--state-dir", state_dir()});
   for (const std::string& path : options_.roots) {
     command.push_back("--root");
     command.push_back(path);

@@ -25,6 +25,8 @@ struct DaemonOptions {
   std::vector<std::string> roots = {};
   // Lines of its modeld.toml.
   std::string config = {};
+  // With a state directory, state_dir().
+  bool keep_state = false;
   // More flags, and more environment (NAME=value).
   std::vector<std::string> args = {};
   std::vector<std::string> env = {};
@@ -53,6 +55,7 @@ class DaemonFixture {
 
   const std::string& directory() const { return dir_.path(); }
   std::string runtime_dir() const { return dir_ / "r"; }
+  std::string state_dir() const { return dir_ / "s"; }
   // An empty directory that is a root.
   std::string root() const { return dir_ / "m"; }
   std::string socket(const std::string& name = "modeld.sock") const {
