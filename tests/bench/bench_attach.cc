@@ -3,14 +3,9 @@
 //
 // The program is its own echo server and its own workers: `bench_attach --MODE ...`.
 
-#include <fcntl.h>
-#include <spawn.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <memory>
@@ -18,46 +13,22 @@
 #include <vector>
 
 #include "bench_table.h"
+#include "bench_tools.h"
 #include "echo_server.h"
+#include "many_tensors.h"
 #include "modeld/client.h"
+#include "piped_process.h"
+#include "resident.h"
 #include "support/checkpoint_writer.h"
 #include "support/daemon_fixture.h"
-#include "support/processes.h"
 #include "support/rpc_client.h"
 
 namespace modeld::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr uint64_t kMib = 1 << 20;
 constexpr int kLeases = 1000;
 constexpr int kWorkers = 500;
-
-[[noreturn]] void Die(const std::string& what) {
-  std::fprintf(stderr, "bench_attach: %s\n", what.c_str());
-  std::exit(1);
-}
-
-double Millis(Clock::duration duration) {
-  return std::chrono::duration<double, std::milli>(duration).count();
-}
-
-double TimeMillis(const std::function<void()>& what) {
-  const auto start = Clock::now();
-  what();
-  return Millis(Clock::now() - start);
-}
-
-// A bound in the unit of the measurement itself.
-Row Below(std::string name, double millis, double baseline_millis, double limit_millis) {
-  Row row = AtMost(std::move(name), millis, baseline_millis, "ms", 0);
-  char text[32];
-  std::snprintf(text, sizeof(text), "<= %.0f ms", limit_millis);
-  row.bound = text;
-  row.holds = millis <= limit_millis;
-  return row;
-}
 
 // A checkpoint of zeros that takes no room on the disk.
 void WriteSparse(const std::string& path, uint64_t bytes) {
@@ -67,16 +38,6 @@ void WriteSparse(const std::string& path, uint64_t bytes) {
   if (truncate(path.c_str(), static_cast<off_t>(header.size() + spec.tensor_bytes())) != 0) {
     Die("cannot make " + path);
   }
-}
-
-test::CheckpointSpec ManyTensors(int count) {
-  test::CheckpointSpec spec;
-  for (int i = 0; i < count; ++i) {
-    spec.tensors.push_back({.name = "block." + std::to_string(i / 100) + ".layer." +
-                                    std::to_string(i % 100) + ".weight",
-                            .shape = {4, 4}});
-  }
-  return spec;
 }
 
 // Reads the first element of the last tensor: the model is usable.
@@ -89,58 +50,9 @@ void Use(const Model& model) {
 
 // ---- workers ----
 
-// Another bench_attach, with pipes to its stdin and from its stdout.
-class Worker {
- public:
-  explicit Worker(std::vector<std::string> arguments) {
-    int in[2], out[2];
-    if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) Die("no pipes");
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, in[0], 0);
-    posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-    arguments.insert(arguments.begin(), "bench_attach");
-    std::vector<char*> argv;
-    for (std::string& argument : arguments) argv.push_back(argument.data());
-    argv.push_back(nullptr);
-    if (posix_spawn(&pid_, "/proc/self/exe", &actions, nullptr, argv.data(), environ) != 0) {
-      Die("cannot start a worker");
-    }
-    posix_spawn_file_actions_destroy(&actions);
-    close(in[0]);
-    close(out[1]);
-    in_ = in[1];
-    out_ = fdopen(out[0], "r");
-  }
-  Worker(Worker&& other) noexcept
-      : pid_(std::exchange(other.pid_, -1)),
-        in_(std::exchange(other.in_, -1)),
-        out_(std::exchange(other.out_, nullptr)) {}
-  ~Worker() {
-    if (pid_ < 0) return;
-    close(in_);
-    waitpid(pid_, nullptr, 0);
-    fclose(out_);
-  }
-
-  // What it prints: milliseconds.
-  double Read() {
-    double value = 0;
-    if (fscanf(out_, "%lf", &value) != 1) Die("a worker has failed");
-    return value;
-  }
-
- private:
-  pid_t pid_ = -1;
-  int in_ = -1;
-  FILE* out_ = nullptr;
-};
-
 int WorkUntilStdinEnds(Clock::time_point started) {
-  std::printf("%.4f\n", Millis(Clock::now() - started));
-  std::fflush(stdout);
-  char byte;
-  (void)!read(0, &byte, 1);
+  Say(Millis(Clock::now() - started));
+  NextTurn();
   return 0;
 }
 
@@ -164,12 +76,12 @@ class Bench {
   Bench()
       : daemon_({.host_capacity = "8GiB"}),
         echo_socket_(daemon_.directory() + "/echo.sock"),
-        echo_server_({"--echo-server", echo_socket_}),
+        echo_server_(kSelf, {"--echo-server", echo_socket_}),
         echo_(echo_socket_) {
     if (!daemon_.running()) Die("no daemon");
     WriteSparse(daemon_.root() + "/small", 16 * kMib);
     WriteSparse(daemon_.root() + "/large", 4096 * kMib);
-    test::WriteCheckpoint(daemon_.root() + "/many", ManyTensors(100'000));
+    test::WriteCheckpoint(daemon_.root() + "/many", ManyTensors());
     for (int i = 0; i < kLeases; ++i) {
       const std::string link = daemon_.root() + "/link" + std::to_string(i);
       if (symlink("small", link.c_str()) != 0) Die("no symlinks");
@@ -236,7 +148,7 @@ class Bench {
       small.push_back(Attach("small"));
       many.push_back(Attach("many"));
     }
-    Show(Below("attach, 100,000 tensors / 16", Median(many), Median(small), 20));
+    Show(Within("attach, 100,000 tensors / 16", Median(many), Median(small), "ms", 20));
   }
 
   // A second of each in turn, so that both meet the same machine.
@@ -259,10 +171,11 @@ class Bench {
   void NewProcess() {
     std::vector<double> attach, echo;
     for (int i = 0; i < 100; ++i) {
-      echo.push_back(Worker({"--echo", echo_socket_}).Read());
-      attach.push_back(Worker({"--attach", daemon_.endpoint(), "small"}).Read());
+      echo.push_back(PipedProcess(kSelf, {"--echo", echo_socket_}).Read());
+      attach.push_back(PipedProcess(kSelf, {"--attach", daemon_.endpoint(), "small"}).Read());
     }
-    Show(Below("new process, main() to tensors / unary echo", Median(attach), Median(echo), 6));
+    Show(Within("new process, main() to tensors / unary echo", Median(attach), Median(echo), "ms",
+                6));
   }
 
   void ManyLeases() {
@@ -272,44 +185,35 @@ class Bench {
         models.push_back(client_->Acquire({.reference = "link" + std::to_string(i)}));
       }
     });
-    ExpectLeases(kLeases);
+    AwaitLeases(daemon_, kLeases);
     const double echo = TimeMillis([&] {
       for (int i = 0; i < kLeases; ++i) echo_.Echo();
     });
     Show(AtMost("1,000 leases in one process / 1,000 unary echoes", millis, echo, "ms", 0));
     models.clear();
-    ExpectLeases(0);
+    AwaitLeases(daemon_, 0);
   }
 
   void ManyProcesses() {
     const double echo = ManyWorkers({"--echo", echo_socket_}, 0);
     const double attach = ManyWorkers({"--attach", daemon_.endpoint(), "small"}, kWorkers);
     Show(AtMost("500 processes at once, all attached / all echoed", attach, echo, "ms", 0));
-    ExpectLeases(0);
+    AwaitLeases(daemon_, 0);
   }
 
   double ManyWorkers(const std::vector<std::string>& arguments, uint32_t leases) {
-    std::vector<Worker> workers;
+    std::vector<PipedProcess> workers;
     const double millis = TimeMillis([&] {
-      for (int i = 0; i < kWorkers; ++i) workers.emplace_back(arguments);
-      for (Worker& worker : workers) worker.Read();
+      for (int i = 0; i < kWorkers; ++i) workers.emplace_back(kSelf, arguments);
+      for (PipedProcess& worker : workers) worker.Read();
     });
-    ExpectLeases(leases);
+    AwaitLeases(daemon_, leases);
     return millis;
-  }
-
-  void ExpectLeases(uint32_t count) {
-    test::RpcClient rpc(daemon_.socket());
-    const bool reached = test::Eventually([&] {
-      const auto info = rpc.ServerInfo();
-      return info.ok() && info->lease_count() == count;
-    });
-    if (!reached) Die("the daemon does not come to " + std::to_string(count) + " leases");
   }
 
   test::DaemonFixture daemon_;
   const std::string echo_socket_;
-  Worker echo_server_;
+  PipedProcess echo_server_;
   EchoClient echo_;
   std::shared_ptr<Client> client_;
   bool ok_ = true;
@@ -329,5 +233,7 @@ int Main(Clock::time_point started, const std::vector<std::string>& arguments) {
 
 int main(int argc, char** argv) {
   const auto started = std::chrono::steady_clock::now();
-  return modeld::bench::Main(started, {argv + 1, argv + argc});
+  return modeld::bench::RunBench([&] {
+    return modeld::bench::Main(started, {argv + 1, argv + argc});
+  });
 }

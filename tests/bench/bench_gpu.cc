@@ -16,11 +16,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <fstream>
-#include <functional>
 #include <memory>
 #include <sstream>
 #include <string>
@@ -29,6 +27,7 @@
 #include "absl/strings/str_format.h"
 #include "base/child_process.h"
 #include "bench_table.h"
+#include "bench_tools.h"
 #include "gpu/peer.h"
 #include "modeld/client.h"
 #include "support/checkpoint_writer.h"
@@ -40,38 +39,13 @@
 namespace modeld::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr uint64_t kMib = uint64_t{1} << 20;
 constexpr uint64_t kPinnedBytes = 32 * kMib;
 constexpr int kRepetitions = 5;
-constexpr int kNoGpu = 77;
 constexpr char kReference[] = "bench.safetensors";
-
-[[noreturn]] void Die(const std::string& what) {
-  std::fprintf(stderr, "bench_gpu: %s\n", what.c_str());
-  std::exit(1);
-}
 
 void Check(cudaError_t error, const char* what) {
   if (error != cudaSuccess) Die(std::string(what) + ": " + cudaGetErrorString(error));
-}
-
-template <class T>
-T OrDie(absl::StatusOr<T> result) {
-  if (!result.ok()) Die(result.status().ToString());
-  return *std::move(result);
-}
-
-double Seconds(const std::function<void()>& what) {
-  const auto start = Clock::now();
-  what();
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-std::string Environment(const char* name, const std::string& otherwise) {
-  const char* value = ::getenv(name);
-  return value != nullptr ? value : otherwise;
 }
 
 // As fast as this machine fills a GPU: four page-locked buffers, two streams, nothing read.
@@ -145,7 +119,7 @@ class Bench {
   Bench(uint64_t bytes, bool fake)
       : bytes_(bytes),
         fake_(fake),
-        directory_(Environment("MODELD_BENCH_DIR", "/tmp")),
+        directory_(BenchDirectory()),
         daemon_({.host_capacity = "75%",
                  .roots = {directory_},
                  .config = "gpu_capacity = [\"95%\"]\n"}),
@@ -334,22 +308,16 @@ int Main(int argc, char** argv) {
   int count = 0;
   if (const cudaError_t error = cudaGetDeviceCount(&count); error != cudaSuccess) {
     Print({.name = "GPUs: not measured, CUDA shows none"});
-    return kNoGpu;
+    return kNothingToMeasure;
   }
   ::setenv("MODELD_TEST_REAL_GPUS", "1", 1);
   if (fake) Print({.name = "GPUs of tests/fake_cudart: these figures mean nothing"});
-  const double gib = std::atof(Environment("MODELD_BENCH_GIB", fake ? "0.0625" : "8").c_str());
-  return Bench(static_cast<uint64_t>(gib * (1 << 30)), fake).Run() ? 0 : 1;
+  return Bench(BenchBytes(fake ? 0.0625 : 8), fake).Run() ? 0 : 1;
 }
 
 }  // namespace
 }  // namespace modeld::bench
 
 int main(int argc, char** argv) {
-  try {
-    return modeld::bench::Main(argc, argv);
-  } catch (const modeld::Error& error) {
-    std::fprintf(stderr, "bench_gpu: %s\n", error.what());
-    return 1;
-  }
+  return modeld::bench::RunBench([&] { return modeld::bench::Main(argc, argv); });
 }

@@ -8,17 +8,17 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <chrono>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
-#include <random>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "bench_table.h"
+#include "bench_tools.h"
+#include "large_checkpoint.h"
 #include "memory/chunk_plan.h"
 #include "memory/copy_pipeline.h"
 #include "memory/host_pages.h"
@@ -26,35 +26,11 @@
 #include "spdlog/spdlog.h"
 #include "supervisor/agent_supervisor.h"
 #include "support/backend_recorder.h"
-#include "support/load_jobs.h"
 #include "support/temp_dir.h"
 #include "wire/memfd.h"
-#include "wire/tensor_table.h"
 
 namespace modeld::bench {
 namespace {
-
-constexpr uint64_t kTensorBytes = 64 << 20;
-// Where the first tensor of a typical safetensors file begins: aligned for its dtype, and for no
-// page.
-constexpr uint64_t kHeaderBytes = 26'008;
-
-using Clock = std::chrono::steady_clock;
-
-[[noreturn]] void Die(const std::string& what) {
-  std::fprintf(stderr, "bench_load: %s\n", what.c_str());
-  std::exit(1);
-}
-
-void Check(const absl::Status& status) {
-  if (!status.ok()) Die(status.ToString());
-}
-
-double Seconds(const std::function<void()>& what) {
-  const auto start = Clock::now();
-  what();
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 int Threads() {
   return std::min(4, std::max(1, static_cast<int>(std::thread::hardware_concurrency())));
@@ -75,71 +51,6 @@ void InParallel(uint64_t total, const std::function<void(uint64_t, uint64_t)>& c
   }
   for (std::thread& thread : threads) thread.join();
 }
-
-// A file of that many bytes that is removed at the end.
-class Checkpoint {
- public:
-  Checkpoint(const std::string& directory, uint64_t tensor_count)
-      : path_(directory + "/modeld-bench-XXXXXX") {
-    const int fd = ::mkostemp(path_.data(), O_CLOEXEC);
-    if (fd < 0) Die("cannot create a file in " + directory);
-    Write(fd, tensor_count);
-    ::close(fd);
-    std::vector<plan::OpenFile> files;
-    files.push_back(test::OpenAt(path_));
-    wire::TableBuilder table;
-    table.AddRegion(files.front().identity.size_bytes);
-    for (uint64_t i = 0; i < tensor_count; ++i) {
-      const int64_t shape[] = {static_cast<int64_t>(kTensorBytes / 4)};
-      const int64_t strides[] = {1};
-      table.Add({.name = "layer." + std::to_string(i) + ".weight",
-                 .dtype = wire::DType::kF32,
-                 .shape = shape,
-                 .strides = strides,
-                 .offset = kHeaderBytes + i * kTensorBytes,
-                 .size_bytes = kTensorBytes});
-    }
-    job_ = test::JobFor("bench", std::move(files), table);
-  }
-  ~Checkpoint() { ::unlink(path_.c_str()); }
-
-  const residency::LoadJob& job() const { return job_; }
-  const plan::OpenFile& file() const { return job_.checkpoint->files.front(); }
-  const plan::LoadPlan& plan() const { return *job_.plan; }
-  uint64_t size_bytes() const { return file().identity.size_bytes; }
-
-  void DropCache() const {
-    ::fdatasync(file().fd.get());
-    ::posix_fadvise(file().fd.get(), 0, 0, POSIX_FADV_DONTNEED);
-  }
-
-  void WarmCache() const {
-    std::vector<char> buffer(memory::kChunkBytes);
-    for (uint64_t at = 0; at < size_bytes(); at += buffer.size()) {
-      if (::pread(file().fd.get(), buffer.data(), buffer.size(), static_cast<off_t>(at)) < 0)
-        Die("pread");
-    }
-  }
-
- private:
-  void Write(int fd, uint64_t tensor_count) {
-    std::vector<uint64_t> block(memory::kChunkBytes / 8);
-    std::mt19937_64 random(1);
-    for (uint64_t& word : block) word = random();
-    const uint64_t total = kHeaderBytes + tensor_count * kTensorBytes;
-    for (uint64_t at = 0; at < total; at += memory::kChunkBytes) {
-      block[0] = at;
-      const uint64_t size = std::min(memory::kChunkBytes, total - at);
-      if (::pwrite(fd, block.data(), size, static_cast<off_t>(at)) != static_cast<ssize_t>(size)) {
-        Die("cannot write " + path_);
-      }
-    }
-    ::fsync(fd);
-  }
-
-  std::string path_;
-  residency::LoadJob job_;
-};
 
 // What a load does apart from the reading and copying: fresh memory with these pages, faulted in by
 // the thread that fills it.
@@ -163,20 +74,20 @@ void ReadDirect(int fd, std::byte* to, uint64_t offset, uint64_t size) {
     Die("direct read");
 }
 
-void BareCold(const Checkpoint& checkpoint, int direct_fd, memory::PageKind kind) {
+void BareCold(const LargeCheckpoint& checkpoint, int direct_fd, memory::PageKind kind) {
   FillFresh(checkpoint.size_bytes(), kind, [&](std::byte* to, uint64_t offset, uint64_t size) {
     ReadDirect(direct_fd, to, offset, size);
   });
 }
 
-void BareWarm(const Checkpoint& checkpoint, const std::byte* cached, memory::PageKind kind) {
+void BareWarm(const LargeCheckpoint& checkpoint, const std::byte* cached, memory::PageKind kind) {
   FillFresh(checkpoint.size_bytes(), kind, [&](std::byte* to, uint64_t offset, uint64_t size) {
     std::memcpy(to, cached + offset, size);
   });
 }
 
 // The bare operations into memory that is there already and reused.
-void RawCold(const Checkpoint& checkpoint, int direct_fd, std::byte* buffers) {
+void RawCold(const LargeCheckpoint& checkpoint, int direct_fd, std::byte* buffers) {
   std::atomic<int> threads{0};
   InParallel(checkpoint.size_bytes(), [&](uint64_t offset, uint64_t size) {
     thread_local const int self = threads.fetch_add(1);
@@ -185,7 +96,7 @@ void RawCold(const Checkpoint& checkpoint, int direct_fd, std::byte* buffers) {
   });
 }
 
-void RawWarm(const Checkpoint& checkpoint, const std::byte* cached, std::byte* buffers) {
+void RawWarm(const LargeCheckpoint& checkpoint, const std::byte* cached, std::byte* buffers) {
   std::atomic<int> threads{0};
   InParallel(checkpoint.size_bytes(), [&](uint64_t offset, uint64_t size) {
     thread_local const int self = threads.fetch_add(1);
@@ -227,7 +138,7 @@ class Agent {
 
 class Bench {
  public:
-  Bench(const Checkpoint& checkpoint, memory::PageKind best, int repetitions)
+  Bench(const LargeCheckpoint& checkpoint, memory::PageKind best, int repetitions)
       : checkpoint_(checkpoint), best_(best), repetitions_(repetitions) {
     direct_fd_ =
         wire::UniqueFd(::open(checkpoint.file().path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
@@ -320,7 +231,7 @@ class Bench {
     Check(loaded.status());
   }
 
-  const Checkpoint& checkpoint_;
+  const LargeCheckpoint& checkpoint_;
   const memory::PageKind best_;
   const int repetitions_;
   Agent agent_;
@@ -330,11 +241,7 @@ class Bench {
 
 int Main() {
   spdlog::set_level(spdlog::level::err);
-  const char* directory = ::getenv("MODELD_BENCH_DIR");
-  const char* gib = ::getenv("MODELD_BENCH_GIB");
-  const uint64_t size_gib = gib != nullptr ? std::strtoull(gib, nullptr, 10) : 2;
-  const Checkpoint checkpoint(directory != nullptr ? directory : "/tmp",
-                              size_gib * (1 << 30) / kTensorBytes);
+  const LargeCheckpoint checkpoint(BenchDirectory(), BenchBytes(2));
   const memory::PageChoice best = memory::ProbePages();
   Bench bench(checkpoint, best.kind, 5);
   bool ok = bench.Run(best);
@@ -345,4 +252,4 @@ int Main() {
 }  // namespace
 }  // namespace modeld::bench
 
-int main() { return modeld::bench::Main(); }
+int main() { return modeld::bench::RunBench(modeld::bench::Main); }

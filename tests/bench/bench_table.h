@@ -16,6 +16,13 @@ inline double Median(std::vector<double> values) {
   return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
 }
 
+// What `fraction` of the values are not above. REQUIRES: not empty
+inline double Percentile(std::vector<double> values, double fraction) {
+  std::sort(values.begin(), values.end());
+  const auto rank = static_cast<size_t>(fraction * static_cast<double>(values.size()));
+  return values[std::min(rank, values.size() - 1)];
+}
+
 // A measurement, what it is held against, and the bound for their ratio.
 struct Row {
   std::string name;
@@ -51,11 +58,29 @@ inline Row AtMost(std::string name, double measured, double baseline, const char
   return row;
 }
 
+// `measured` may be at most `limit`, in its own unit; `baseline` 0: there is none.
+inline Row Within(std::string name, double measured, double baseline, const char* unit,
+                  double limit) {
+  char text[3][32] = {};
+  std::snprintf(text[0], sizeof(text[0]), "%.2f %s", measured, unit);
+  if (baseline > 0) std::snprintf(text[1], sizeof(text[1]), "%.2f %s", baseline, unit);
+  std::snprintf(text[2], sizeof(text[2]), "<= %g %s", limit, unit);
+  const double ratio = baseline > 0 ? measured / baseline : 0;
+  return {std::move(name), text[0], text[1], ratio, text[2], measured <= limit};
+}
+
+// `measured` alone.
+inline Row Only(std::string name, double measured, const char* unit) {
+  char text[32];
+  std::snprintf(text, sizeof(text), "%.2f %s", measured, unit);
+  return {.name = std::move(name), .measured = text};
+}
+
 // tests/bench/run prints the heading of these columns.
 inline void Print(const Row& row) {
   char ratio[32] = "";
   if (row.ratio > 0) std::snprintf(ratio, sizeof(ratio), "%.2f", row.ratio);
-  std::printf("| %-58s | %14s | %14s | %6s | %8s | %-6s |\n", row.name.c_str(),
+  std::printf("| %-66s | %14s | %14s | %6s | %12s | %-6s |\n", row.name.c_str(),
               row.measured.c_str(), row.baseline.c_str(), ratio, row.bound.c_str(),
               row.bound.empty() ? "" : (row.holds ? "ok" : "MISSED"));
   std::fflush(stdout);

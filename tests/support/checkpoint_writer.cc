@@ -117,17 +117,22 @@ std::string TensorBytes(const CheckpointSpec& spec, size_t index) {
 }
 
 std::string SafetensorsHeader(const CheckpointSpec& spec) {
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!spec.metadata.empty()) header["__metadata__"] = spec.metadata;
+  // Written by hand: nlohmann's ordered object looks through all of itself for each name.
+  std::string text = "{";
+  const auto add = [&text](const std::string& key, const nlohmann::ordered_json& value) {
+    if (text.size() > 1) text += ',';
+    text += nlohmann::json(key).dump() + ':' + value.dump();
+  };
+  if (!spec.metadata.empty()) add("__metadata__", spec.metadata);
   uint64_t offset = 0;
   for (const TensorSpec& tensor : spec.tensors) {
     const uint64_t end = offset + tensor.size_bytes();
-    header[tensor.name] = {{"dtype", wire::DTypeName(tensor.dtype)},
-                           {"shape", tensor.shape},
-                           {"data_offsets", {offset, end}}};
+    add(tensor.name, {{"dtype", wire::DTypeName(tensor.dtype)},
+                      {"shape", tensor.shape},
+                      {"data_offsets", {offset, end}}});
     offset = end;
   }
-  std::string text = header.dump();
+  text += '}';
   while ((8 + text.size()) % spec.data_alignment != spec.data_shift % spec.data_alignment) {
     text += ' ';
   }

@@ -2,6 +2,7 @@
 
 #include <zlib.h>
 
+#include <algorithm>
 #include <cstdlib>
 
 namespace modeld::test {
@@ -84,8 +85,10 @@ ZipFile WriteZip(const std::vector<ZipEntry>& entries, const ZipOptions& options
                   Little(Or(options.zip64_offset_lie, file.zip64_offset), 8) + Little(1, 4);
   }
   file.end_offset = file.bytes.size();
+  // What is too much for its two bytes is in the ZIP64 record.
+  const uint64_t short_count = options.zip64 ? std::min<uint64_t>(count, 0xffff) : count;
   file.bytes += "PK\x05\x06" + Little(options.disk, 2) + Little(options.disk, 2) +
-                Little(count, 2) + Little(count, 2) + Little(directory_bytes, 4) +
+                Little(short_count, 2) + Little(short_count, 2) + Little(directory_bytes, 4) +
                 Little(directory_offset, 4) + Little(options.comment.size(), 2) + options.comment;
   return file;
 }
