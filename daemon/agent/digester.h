@@ -19,7 +19,7 @@ namespace modeld::agent {
 absl::StatusOr<std::shared_ptr<const Digests>> SealDigests(
     const wire::TableView& table, const std::vector<wire::Digest>& tensors);
 
-// One thread of idle priority (SCHED_IDLE, nice 19, idle I/O), one residency at a time, in the
+// One thread of the lowest priority (SCHED_BATCH, nice 19, idle I/O), one residency at a time, in the
 // order of Add. It rests while loads run, which need the memory's bandwidth. Thread-safe.
 class Digester {
  public:

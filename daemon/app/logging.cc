@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_format.h"
 #include "absl/time/time.h"
+#include "wire/mutex.h"
 #include "wire/text.h"
 
 namespace modeld::app {
@@ -100,6 +101,35 @@ std::string Line(LogStyle style, LogLevel level, std::chrono::system_clock::time
       " level=", LevelOf(level).name, " ", formatted);
 }
 
+// How often the writing thread has come to a request to flush. Thread-safe.
+class Flushes {
+ public:
+  void Add() {
+    wire::MutexLock lock(mutex_);
+    ++count_;
+    changed_.NotifyAll();
+  }
+  uint64_t count() {
+    wire::MutexLock lock(mutex_);
+    return count_;
+  }
+  void WaitForMoreThan(uint64_t count, std::chrono::steady_clock::time_point until) {
+    wire::MutexLock lock(mutex_);
+    while (count_ <= count && changed_.WaitUntil(mutex_, until)) {
+    }
+  }
+
+ private:
+  wire::Mutex mutex_;
+  wire::CondVar changed_;
+  uint64_t count_ MODELD_GUARDED_BY(mutex_) = 0;
+};
+
+Flushes& flushes() {
+  static Flushes& flushes = *new Flushes;
+  return flushes;
+}
+
 class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
  public:
   explicit StderrSink(LogStyle style) : style_(style) {}
@@ -121,7 +151,8 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
       done += static_cast<size_t>(count);
     }
   }
-  void flush_() override {}
+  // Comes in turn with the lines.
+  void flush_() override { flushes().Add(); }
 
   const LogStyle style_;
 };
@@ -152,6 +183,13 @@ Logging::Logging(LogLevel level, LogStyle style) {
 }
 
 Logging::~Logging() { spdlog::shutdown(); }
+
+void Logging::Flush() {
+  constexpr std::chrono::seconds kPatience{1};
+  const uint64_t before = flushes().count();
+  spdlog::default_logger_raw()->flush();
+  flushes().WaitForMoreThan(before, std::chrono::steady_clock::now() + kPatience);
+}
 
 void Logging::SetLevel(LogLevel level) { spdlog::set_level(LevelOf(level).spdlog); }
 

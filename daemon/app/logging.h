@@ -37,6 +37,9 @@ class Logging {
   ~Logging();
   // From the next line on. Thread-safe.
   static void SetLevel(LogLevel level);
+  // Waits until what was logged before is written; a second at most. For leaving without the
+  // destructor. Thread-safe.
+  static void Flush();
   Logging(const Logging&) = delete;
   Logging& operator=(const Logging&) = delete;
 };

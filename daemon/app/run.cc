@@ -1,7 +1,6 @@
 #include "app/run.h"
 
 #include <signal.h>
-#include <spdlog/spdlog.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -164,7 +163,7 @@ void StopOrLeave(Daemon& daemon, Signals& signals) {
 // what they have mapped, and the agents wait for it with what they hold.
 [[noreturn]] void HandOver(std::unique_ptr<FdStore> store) {
   if (store != nullptr) store->Flush();
-  spdlog::shutdown();
+  Logging::Flush();
   ::_exit(0);
 }
 

@@ -99,6 +99,8 @@ TEST_F(DaemonState, KeepsAliasesAndPinsWhenEverythingElseIsGone) {
 TEST_F(DaemonState, GoesOnWithTheHistory) {
   ASSERT_TRUE(SetAlias("prod", "old.safetensors").ok());
   const auto before = RpcClient(daemon_.socket()).Events(1000);
+  // Events follow in a moment; whatever is saved takes them along.
+  ASSERT_TRUE(Pin("prod").ok());
   KillAllAndStart();
   const auto after = RpcClient(daemon_.socket()).Events(1000);
   ASSERT_TRUE(before.ok() && after.ok());

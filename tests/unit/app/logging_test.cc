@@ -17,6 +17,7 @@
 namespace modeld::app {
 namespace {
 
+using ::testing::HasSubstr;
 using ::testing::MatchesRegex;
 
 const auto kTime =
@@ -84,6 +85,15 @@ TEST(Logging, CanBeTurnedDown) {
     Log(LogLevel::kError, "loud");
   }
   EXPECT_EQ(captured.text(), "<3>msg=\"loud\"\n");
+}
+
+TEST(Logging, IsWrittenUpToAFlush) {
+  const CapturedStderr captured;
+  const Logging logging(LogLevel::kInfo, LogStyle::kJournal);
+  for (int i = 0; i < 1000; ++i) Log(LogLevel::kInfo, "before");
+  Log(LogLevel::kInfo, "last");
+  Logging::Flush();
+  EXPECT_THAT(captured.text(), HasSubstr("last"));
 }
 
 TEST(Logging, NeverWaitsForItsReader) {

@@ -20,9 +20,10 @@ constexpr Reason kReasons[] = {
     Reason::kCheckpointChanged, Reason::kFormatUnsupported,  Reason::kPathNotAllowed,
     Reason::kPeerNotAllowed,    Reason::kSessionInvalid,     Reason::kBudgetExceeded,
     Reason::kResidencyLeased,   Reason::kResidencyPinned,    Reason::kResidencyNotFound,
-    Reason::kDigestMismatch,    Reason::kDeviceUnavailable,  Reason::kDeviceLost,
-    Reason::kDraining,          Reason::kDeadlineExceeded,   Reason::kCancelled,
-    Reason::kReadFailed,        Reason::kStateNotSaved,      Reason::kInternal,
+    Reason::kAliasNotFound,     Reason::kDigestMismatch,     Reason::kDeviceUnavailable,
+    Reason::kDeviceLost,        Reason::kDraining,           Reason::kDeadlineExceeded,
+    Reason::kCancelled,         Reason::kReadFailed,         Reason::kStateNotSaved,
+    Reason::kInternal,
 };
 
 TEST(Error, GivesBackWhatWasPutIn) {
