@@ -49,6 +49,8 @@ struct ManagerDeps {
   StateStore* state = nullptr;  // null: wishes end with modeld
   // What can be changed while it runs.
   Policy policy = {};
+  // Ids of residencies: 16 hexadecimal digits, never the same ones; empty: random ones.
+  std::function<std::string()> make_id = {};
 };
 
 // Thread-safe: every call may come from any thread, never waits, and answers through a callback

@@ -25,7 +25,7 @@ std::string NewResidencyId() {
 
 Residency& Manager::AddResidency(const ModelSpec& spec, Source source) {
   ResidencyRecord record;
-  record.id = NewResidencyId();
+  record.id = deps_.make_id ? deps_.make_id() : NewResidencyId();
   record.sources.push_back(std::move(source));
   record.device = spec.device;
   record.instance = spec.instance;
