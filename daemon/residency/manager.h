@@ -227,7 +227,7 @@ class Manager : public BackendObserver {
   void GiveName(Waiter waiter, Residency& residency);
   void Rename(const Alias& alias, AliasResult& result);
   void Supersede(Residency& residency, const Alias& alias, AliasResult& result);
-  void TellRecord(const Residency& residency);
+  void TellRecord(Residency& residency);
   std::vector<std::string> AliasesOf(const Residency& residency) const;
   void LearnDigest(const Residency& residency);
   void Save(StateChange change, std::function<void(absl::Status)> then);

@@ -50,6 +50,7 @@ void Manager::OnLoaded(const std::string& residency_id,
       Free(*residency, cause::kUnwanted, "nobody waited for it any more");
       return;
     }
+    if (residency->has_news) TellRecord(*residency);
     GrantToWaiters(*residency);
     HostIsReady(*residency);
     Settle(*residency);

@@ -190,8 +190,10 @@ void Manager::Supersede(Residency& residency, const Alias& alias, AliasResult& r
   SettleSoon(residency);
 }
 
-void Manager::TellRecord(const Residency& residency) {
-  if (residency.memory == nullptr) return;
+// While it is LOADING the agent has none to change: it is told when it is READY.
+void Manager::TellRecord(Residency& residency) {
+  residency.has_news = residency.memory == nullptr;
+  if (residency.has_news) return;
   devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
 }
 

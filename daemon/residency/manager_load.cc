@@ -147,6 +147,7 @@ void Manager::GiveAgentTime(const std::string& device_id) {
 void Manager::StartLoad(Device& device, Residency& residency) {
   residency.ChangeState(State::kLoading);
   residency.waiting.reset();
+  residency.has_news = false;
   Event event;
   event.bytes = residency.own_bytes();
   Publish(EventType::kLoadStarted, residency, std::move(event));

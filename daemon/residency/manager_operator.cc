@@ -221,9 +221,7 @@ void Manager::PinNow(Residency& residency, bool pinned) {
     }
   }
   Publish(pinned ? EventType::kResidencyPinned : EventType::kResidencyUnpinned, residency);
-  if (residency.state() == State::kReady) {
-    devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
-  }
+  TellRecord(residency);
   SettleSoon(residency);
 }
 
