@@ -181,13 +181,13 @@ void Manager::OnResolved(Ticket ticket, absl::StatusOr<Opened> opened) {
 }
 
 void Manager::Join(Ticket ticket, Waiter& waiter, Residency& residency) {
-  TakeWishes(waiter, residency);
   const auto expected = CheckExpected(waiter.spec, residency);
   if (expected && !expected->ok()) {
     EndWaiter(ticket, *expected);
     if (residency.IsComing() && residency.WantedByNobody()) CancelLoad(residency);
     return;
   }
+  TakeWishes(waiter, residency);
   if (expected && residency.state() == State::kReady) {
     GrantTo(ticket, residency);
     return;

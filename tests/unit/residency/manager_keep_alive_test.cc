@@ -101,5 +101,17 @@ TEST_F(KeepAliveTest, IsNotCutShortByATimerOfAnEarlierRelease) {
   EXPECT_EQ(backend_.released.size(), 1u);
 }
 
+TEST_F(KeepAliveTest, IsNotThatOfSomebodyWhoIsRefused) {
+  const std::string id = MakeIdle("a");
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf(catalog_.ContentOf("a"));
+  manager_.OnDigest(id, digests);
+  AcquireRequest request = Request({.reference = "a", .expected_digest = "sha256:00"}, 2);
+  request.keep_alive = base::Duration(0);
+  const Held refused = Acquire(std::move(request));
+  ASSERT_EQ(refused->end_reason(), wire::Reason::kDigestMismatch);
+  EXPECT_FALSE(InfoOf(id).keep_alive.has_value());
+}
+
 }  // namespace
 }  // namespace modeld::residency
