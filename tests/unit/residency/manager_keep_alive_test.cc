@@ -113,5 +113,17 @@ TEST_F(KeepAliveTest, IsNotThatOfSomebodyWhoIsRefused) {
   EXPECT_FALSE(InfoOf(id).keep_alive.has_value());
 }
 
+TEST_F(KeepAliveTest, IsKeptOfWhatTurnsOutToBeResident) {
+  catalog_.PutContent("same", 4, catalog_.ContentOf("a"));
+  for (const char* name : {"a", "same"}) catalog_.Cache(name);
+  const std::string id = MakeIdle("a");
+  const auto preload = std::make_shared<RecordingPreload>();
+  manager_.Preload(
+      {.spec = {.reference = "same"}, .no_wait = true, .keep_alive = std::chrono::seconds(7)},
+      preload);
+  clock_.Advance(std::chrono::seconds(7));
+  EXPECT_THAT(backend_.released, ElementsAre(id));
+}
+
 }  // namespace
 }  // namespace modeld::residency
