@@ -274,8 +274,7 @@ void Manager::GrantTo(Ticket ticket, Residency& residency) {
 // While it waited, or was away.
 void Manager::TellWhatPassed(const Lease& lease, const Residency& residency) {
   const auto alias = aliases_.find(lease.alias);
-  if (alias != aliases_.end() &&
-      residency.record().FindSource(alias->second.content_key) == nullptr) {
+  if (alias != aliases_.end() && !IsNamed(alias->second, residency)) {
     lease.observer->OnSuperseded(lease.alias, alias->second.spec.reference);
   }
   if (residency.IsLeaving()) {

@@ -228,6 +228,7 @@ class Manager : public BackendObserver {
   void Rename(const Alias& alias, AliasResult& result);
   void Supersede(Residency& residency, const Alias& alias, AliasResult& result);
   void TellRecord(Residency& residency);
+  static bool IsNamed(const Alias& alias, const Residency& residency);
   std::vector<std::string> AliasesOf(const Residency& residency) const;
   void LearnDigest(const Residency& residency);
   void Save(StateChange change, std::function<void(absl::Status)> then);

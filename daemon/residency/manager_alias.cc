@@ -161,12 +161,12 @@ void Manager::Rename(const Alias& alias, AliasResult& result) {
   events_.Publish(std::move(event));
 
   for (Residency* residency : registry_.All()) {
-    const bool is_new = residency->record().FindSource(alias.content_key) != nullptr;
+    const bool is_new = IsNamed(alias, *residency);
     if (is_new && !residency->record().superseded_by.empty()) {  // it is back
       residency->set_superseded_by("");
       TellRecord(*residency);
     }
-    if (!is_new && old && residency->record().FindSource(old->content_key) != nullptr) {
+    if (!is_new && old && IsNamed(*old, *residency)) {
       Supersede(*residency, alias, result);
     }
   }
@@ -221,11 +221,18 @@ void Manager::RemoveAlias(std::string name, Reply<absl::StatusOr<Alias>> reply) 
 
 // ---- looking ----
 
+// By its files, or by what they hold.
+bool Manager::IsNamed(const Alias& alias, const Residency& residency) {
+  return residency.record().FindSource(alias.content_key) != nullptr ||
+         (!alias.digest.empty() && residency.content != nullptr &&
+          wire::DigestText(residency.content->weights) == alias.digest);
+}
+
 std::vector<std::string> Manager::AliasesOf(const Residency& residency) const {
   std::vector<std::string> names;
   if (residency.record().private_copy) return names;
   for (const auto& [name, alias] : aliases_) {
-    if (residency.record().FindSource(alias.content_key) != nullptr) names.push_back(name);
+    if (IsNamed(alias, residency)) names.push_back(name);
   }
   return names;
 }

@@ -26,7 +26,10 @@ void Manager::FindThen(std::string selector, std::function<void(absl::StatusOr<R
   strand_.Post([this, selector = std::move(selector), then = std::move(then)]() mutable {
     if (const auto alias = aliases_.find(selector); alias != aliases_.end()) {
       for (const auto& [id, device] : devices_) {
-        Residency* const residency = registry_.Current({alias->second.content_key, id, ""});
+        Residency* residency = registry_.Current({alias->second.content_key, id, ""});
+        if (residency == nullptr && !alias->second.digest.empty()) {
+          residency = FindByDigest(alias->second.digest, id, "");
+        }
         if (residency != nullptr) return then(residency);
       }
       return then(wire::MakeError(

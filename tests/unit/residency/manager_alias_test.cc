@@ -163,7 +163,12 @@ TEST_F(AliasTest, TakesOtherFilesOfTheSameContentOnceItsDigestIsKnown) {
   catalog_.Cache("a");
   const Held held = Acquire("prod");
   backend_.FinishLoad(manager_);
-  EXPECT_TRUE(held->granted());
+  ASSERT_TRUE(held->granted());
+  // They are the version.
+  EXPECT_THAT(held->superseded, IsEmpty());
+  EXPECT_THAT(InfoOf(held->grants[0].residency_id).aliases, ElementsAre("prod"));
+  SetReady("prod", "b");
+  EXPECT_THAT(held->superseded, ElementsAre("prod -> b"));
 }
 
 TEST_F(AliasTest, SetsTheKeepAliveOfThoseWhoSayNothing) {
