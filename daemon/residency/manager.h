@@ -230,7 +230,7 @@ class Manager : public BackendObserver {
   void TellRecord(Residency& residency);
   static bool IsNamed(const Alias& alias, const Residency& residency);
   std::vector<std::string> AliasesOf(const Residency& residency) const;
-  void LearnDigest(const Residency& residency);
+  void LearnDigests();
   void Save(StateChange change, std::function<void(absl::Status)> then);
   void SaveOrSay(StateChange change, const Residency& residency);
   bool IsToBePinned(const ResidencyRecord& record) const;
@@ -328,6 +328,7 @@ class Manager : public BackendObserver {
   Policy policy_;
   Registry registry_;
   std::map<std::string, Alias> aliases_;
+  std::multiset<std::string> names_changing_;  // of aliases: what becomes of them is being saved
   std::set<Key> pins_;
   std::map<std::string, Device> devices_;
   std::unordered_map<Ticket, Waiter> waiters_;

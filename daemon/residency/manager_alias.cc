@@ -132,15 +132,18 @@ void Manager::GiveName(Waiter waiter, Residency& residency) {
   alias.digest = residency.digest_text();
   alias.set_time = deps_.clock->WallNow();
   ++residency.readers;  // it stays until then
+  names_changing_.insert(alias.name);
   Save(residency::SetAlias{alias},
        [this, alias, id = residency.id(),
         observer = std::move(waiter.alias_observer)](const absl::Status& saved) {
          Residency* const version = registry_.Get(id);
          LeaveReader(version);
-         if (!saved.ok()) return observer->OnDone(saved);
+         names_changing_.extract(alias.name);
          AliasResult result;
-         result.alias = alias;
-         Rename(alias, result);
+         if (saved.ok()) Rename(alias, result);
+         LearnDigests();
+         if (!saved.ok()) return observer->OnDone(saved);
+         result.alias = aliases_.at(alias.name);
          if (version != nullptr) result.residency = InfoOf(*version);
          observer->OnDone(result);
        });
@@ -205,8 +208,13 @@ void Manager::RemoveAlias(std::string name, Reply<absl::StatusOr<Alias>> reply) 
                              "see which there are: modelctl alias ls");
     };
     if (!aliases_.contains(name)) return reply(not_found());
+    names_changing_.insert(name);
     Save(residency::RemoveAlias{name}, [this, name, not_found, reply](const absl::Status& saved) {
-      if (!saved.ok()) return reply(saved);
+      names_changing_.extract(name);
+      if (!saved.ok()) {
+        LearnDigests();
+        return reply(saved);
+      }
       const auto node = aliases_.extract(name);
       if (node.empty()) return reply(not_found());
       Event event;
@@ -237,14 +245,20 @@ std::vector<std::string> Manager::AliasesOf(const Residency& residency) const {
   return names;
 }
 
-// Aliases that were set before the digest was known learn it.
-void Manager::LearnDigest(const Residency& residency) {
+// Aliases that were set before the digest was known learn it; not those that are about to change,
+// for what is saved last would be the old one.
+void Manager::LearnDigests() {
   for (auto& [name, alias] : aliases_) {
-    if (!alias.digest.empty() || residency.record().FindSource(alias.content_key) == nullptr) {
-      continue;
+    if (!alias.digest.empty() || names_changing_.contains(name)) continue;
+    for (const Residency* residency : registry_.All()) {
+      if (residency->digests == nullptr ||
+          residency->record().FindSource(alias.content_key) == nullptr) {
+        continue;
+      }
+      alias.digest = residency->digest_text();
+      SaveOrSay(residency::SetAlias{alias}, *residency);
+      break;
     }
-    alias.digest = wire::DigestText(residency.content->weights);
-    SaveOrSay(residency::SetAlias{alias}, residency);
   }
 }
 

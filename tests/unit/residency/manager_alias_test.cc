@@ -255,5 +255,30 @@ TEST_F(AliasTest, IsNotSetByACallThatWasCancelled) {
   EXPECT_THAT(Look().aliases, IsEmpty());
 }
 
+TEST_F(AliasTest, LearnsADigestThatCameWhileItWasSaved) {
+  state_.hold = true;
+  const auto set = SetReady("prod", "a");
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf(catalog_.ContentOf("a"));
+  manager_.OnDigest(Look().residencies.at(0).id, digests);
+  state_.hold = false;
+  state_.Finish();
+  EXPECT_EQ(Look().aliases.at(0).digest, wire::DigestText(digests->content->weights));
+  EXPECT_EQ(set->results.at(0).value().alias.digest, Look().aliases.at(0).digest);
+}
+
+TEST_F(AliasTest, IsNotSavedAsItWasAfterItWasSavedAsItIs) {
+  const auto set = SetReady("prod", "a");
+  state_.hold = true;
+  manager_.RemoveAlias("prod", [](const auto&) {});
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf(catalog_.ContentOf("a"));
+  manager_.OnDigest(set->results.at(0).value().residency.id, digests);
+  state_.hold = false;
+  state_.Finish();
+  EXPECT_THAT(Look().aliases, IsEmpty());
+  EXPECT_TRUE(std::holds_alternative<RemoveAlias>(state_.changes.back()));
+}
+
 }  // namespace
 }  // namespace modeld::residency
