@@ -213,8 +213,9 @@ void Manager::TakeWishes(const Waiter& waiter, Residency& residency) {
     changed = true;
   }
   if (waiter.pin && !residency.pinned()) {
-    SaveOrSay(PinChange(residency, true), residency);
-    PinNow(residency, true);
+    const Key key = PinOf(residency);
+    if (!residency.record().private_copy) SaveOrSay(SetPin{key}, residency);
+    PinNow(residency, key, true);
   } else if (changed) {
     TellRecord(residency);
   }

@@ -212,8 +212,8 @@ class Manager : public BackendObserver {
   void StartEviction(Residency& residency, const EvictRequest& request,
                      Reply<absl::StatusOr<EvictResult>> reply);
   void GiveUpWaiting(const std::string& residency_id, Ticket eviction_id);
-  static StateChange PinChange(const Residency& residency, bool pinned);
-  void PinNow(Residency& residency, bool pinned);
+  static Key PinOf(const Residency& residency);
+  void PinNow(Residency& residency, const Key& key, bool pinned);
   std::vector<LeaseInfo> LeasesOf(const Residency& residency) const;
   DeviceInfo InfoOf(const std::string& id, const Device& device);
   ResidencyFacts FactsOf(const Residency& residency);

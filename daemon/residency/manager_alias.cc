@@ -48,7 +48,7 @@ void Manager::SaveOrSay(StateChange change, const Residency& residency) {
 }
 
 bool Manager::IsToBePinned(const ResidencyRecord& record) const {
-  return std::ranges::any_of(record.sources, [&](const Source& source) {
+  return !record.private_copy && std::ranges::any_of(record.sources, [&](const Source& source) {
     return pins_.contains({source.content_key, record.device, record.instance});
   });
 }

@@ -280,5 +280,32 @@ TEST_F(AliasTest, IsNotSavedAsItWasAfterItWasSavedAsItIs) {
   EXPECT_TRUE(std::holds_alternative<RemoveAlias>(state_.changes.back()));
 }
 
+using PinTest = ManagerTest;
+
+TEST_F(PinTest, OfWhatWentWhileItWasSavedIsTakenBack) {
+  const std::string id = MakeIdle("a");
+  state_.hold = true;
+  absl::StatusOr<ResidencyInfo> pinned = absl::UnknownError("not answered");
+  manager_.SetPinned(id, true, [&](auto result) { pinned = std::move(result); });
+  ASSERT_TRUE(Evict(id).ok());
+  state_.hold = false;
+  state_.Finish();
+  EXPECT_EQ(wire::GetReason(pinned.status()), Reason::kResidencyNotFound);
+  ASSERT_THAT(state_.changes, SizeIs(2));
+  EXPECT_TRUE(std::holds_alternative<RemovePin>(state_.changes.back()));
+}
+
+TEST_F(PinTest, OfAPrivateCopyIsItsOwn) {
+  const std::string id = MakeIdle("b");
+  manager_.SetPinned(id, true, [](const auto&) {});
+  const Held own = Acquire(ModelSpec{.reference = "b", .private_copy = true});
+  backend_.FinishLoad(manager_);
+  const std::string copy = own->grants.at(0).residency_id;
+  EXPECT_FALSE(InfoOf(copy).pinned);
+  for (const bool pinned : {true, false}) manager_.SetPinned(copy, pinned, [](const auto&) {});
+  EXPECT_TRUE(InfoOf(id).pinned);
+  EXPECT_THAT(state_.changes, SizeIs(1));
+}
+
 }  // namespace
 }  // namespace modeld::residency
