@@ -181,13 +181,13 @@ void Manager::OnResolved(Ticket ticket, absl::StatusOr<Opened> opened) {
 }
 
 void Manager::Join(Ticket ticket, Waiter& waiter, Residency& residency) {
-  TakeWishes(waiter, residency);
   const auto expected = CheckExpected(waiter.spec, residency);
   if (expected && !expected->ok()) {
     EndWaiter(ticket, *expected);
     if (residency.IsComing() && residency.WantedByNobody()) CancelLoad(residency);
     return;
   }
+  TakeWishes(waiter, residency);
   if (expected && residency.state() == State::kReady) {
     GrantTo(ticket, residency);
     return;
@@ -213,8 +213,9 @@ void Manager::TakeWishes(const Waiter& waiter, Residency& residency) {
     changed = true;
   }
   if (waiter.pin && !residency.pinned()) {
-    SaveOrSay(PinChange(residency, true), residency);
-    PinNow(residency, true);
+    const Key key = PinOf(residency);
+    if (!residency.record().private_copy) SaveOrSay(SetPin{key}, residency);
+    PinNow(residency, key, true);
   } else if (changed) {
     TellRecord(residency);
   }
@@ -274,8 +275,7 @@ void Manager::GrantTo(Ticket ticket, Residency& residency) {
 // While it waited, or was away.
 void Manager::TellWhatPassed(const Lease& lease, const Residency& residency) {
   const auto alias = aliases_.find(lease.alias);
-  if (alias != aliases_.end() &&
-      residency.record().FindSource(alias->second.content_key) == nullptr) {
+  if (alias != aliases_.end() && !IsNamed(alias->second, residency)) {
     lease.observer->OnSuperseded(lease.alias, alias->second.spec.reference);
   }
   if (residency.IsLeaving()) {

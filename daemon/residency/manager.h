@@ -49,6 +49,8 @@ struct ManagerDeps {
   StateStore* state = nullptr;  // null: wishes end with modeld
   // What can be changed while it runs.
   Policy policy = {};
+  // Ids of residencies: 16 hexadecimal digits, never the same ones; empty: random ones.
+  std::function<std::string()> make_id = {};
 };
 
 // Thread-safe: every call may come from any thread, never waits, and answers through a callback
@@ -210,8 +212,8 @@ class Manager : public BackendObserver {
   void StartEviction(Residency& residency, const EvictRequest& request,
                      Reply<absl::StatusOr<EvictResult>> reply);
   void GiveUpWaiting(const std::string& residency_id, Ticket eviction_id);
-  static StateChange PinChange(const Residency& residency, bool pinned);
-  void PinNow(Residency& residency, bool pinned);
+  static Key PinOf(const Residency& residency);
+  void PinNow(Residency& residency, const Key& key, bool pinned);
   std::vector<LeaseInfo> LeasesOf(const Residency& residency) const;
   DeviceInfo InfoOf(const std::string& id, const Device& device);
   ResidencyFacts FactsOf(const Residency& residency);
@@ -225,9 +227,10 @@ class Manager : public BackendObserver {
   void GiveName(Waiter waiter, Residency& residency);
   void Rename(const Alias& alias, AliasResult& result);
   void Supersede(Residency& residency, const Alias& alias, AliasResult& result);
-  void TellRecord(const Residency& residency);
+  void TellRecord(Residency& residency);
+  static bool IsNamed(const Alias& alias, const Residency& residency);
   std::vector<std::string> AliasesOf(const Residency& residency) const;
-  void LearnDigest(const Residency& residency);
+  void LearnDigests();
   void Save(StateChange change, std::function<void(absl::Status)> then);
   void SaveOrSay(StateChange change, const Residency& residency);
   bool IsToBePinned(const ResidencyRecord& record) const;
@@ -325,6 +328,7 @@ class Manager : public BackendObserver {
   Policy policy_;
   Registry registry_;
   std::map<std::string, Alias> aliases_;
+  std::multiset<std::string> names_changing_;  // of aliases: what becomes of them is being saved
   std::set<Key> pins_;
   std::map<std::string, Device> devices_;
   std::unordered_map<Ticket, Waiter> waiters_;

@@ -50,6 +50,7 @@ void Manager::OnLoaded(const std::string& residency_id,
       Free(*residency, cause::kUnwanted, "nobody waited for it any more");
       return;
     }
+    if (residency->has_news) TellRecord(*residency);
     GrantToWaiters(*residency);
     HostIsReady(*residency);
     Settle(*residency);
@@ -96,7 +97,7 @@ void Manager::OnDigest(const std::string& residency_id,
     Publish(EventType::kDigestKnown, *residency, std::move(event));
     if (!SetContent(*residency, digests->content)) return;
     RememberContent(*residency);
-    LearnDigest(*residency);
+    LearnDigests();
     for (const Ticket ticket : residency->leases) {
       leases_.at(ticket).observer->OnDigestKnown(residency->digest_text());
     }
@@ -230,6 +231,7 @@ void Manager::OnInventory(const ResidencyRecord& record,
     Event event;
     event.bytes = new_bytes;
     Publish(EventType::kResidencyAdopted, residency, std::move(event));
+    LearnDigests();
     Settle(residency);
 
     if (!record.private_copy) return;

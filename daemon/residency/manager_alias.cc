@@ -48,7 +48,7 @@ void Manager::SaveOrSay(StateChange change, const Residency& residency) {
 }
 
 bool Manager::IsToBePinned(const ResidencyRecord& record) const {
-  return std::ranges::any_of(record.sources, [&](const Source& source) {
+  return !record.private_copy && std::ranges::any_of(record.sources, [&](const Source& source) {
     return pins_.contains({source.content_key, record.device, record.instance});
   });
 }
@@ -132,15 +132,18 @@ void Manager::GiveName(Waiter waiter, Residency& residency) {
   alias.digest = residency.digest_text();
   alias.set_time = deps_.clock->WallNow();
   ++residency.readers;  // it stays until then
+  names_changing_.insert(alias.name);
   Save(residency::SetAlias{alias},
        [this, alias, id = residency.id(),
         observer = std::move(waiter.alias_observer)](const absl::Status& saved) {
          Residency* const version = registry_.Get(id);
          LeaveReader(version);
-         if (!saved.ok()) return observer->OnDone(saved);
+         names_changing_.extract(alias.name);
          AliasResult result;
-         result.alias = alias;
-         Rename(alias, result);
+         if (saved.ok()) Rename(alias, result);
+         LearnDigests();
+         if (!saved.ok()) return observer->OnDone(saved);
+         result.alias = aliases_.at(alias.name);
          if (version != nullptr) result.residency = InfoOf(*version);
          observer->OnDone(result);
        });
@@ -161,12 +164,12 @@ void Manager::Rename(const Alias& alias, AliasResult& result) {
   events_.Publish(std::move(event));
 
   for (Residency* residency : registry_.All()) {
-    const bool is_new = residency->record().FindSource(alias.content_key) != nullptr;
+    const bool is_new = IsNamed(alias, *residency);
     if (is_new && !residency->record().superseded_by.empty()) {  // it is back
       residency->set_superseded_by("");
       TellRecord(*residency);
     }
-    if (!is_new && old && residency->record().FindSource(old->content_key) != nullptr) {
+    if (!is_new && old && IsNamed(*old, *residency)) {
       Supersede(*residency, alias, result);
     }
   }
@@ -190,8 +193,10 @@ void Manager::Supersede(Residency& residency, const Alias& alias, AliasResult& r
   SettleSoon(residency);
 }
 
-void Manager::TellRecord(const Residency& residency) {
-  if (residency.memory == nullptr) return;
+// While it is LOADING the agent has none to change: it is told when it is READY.
+void Manager::TellRecord(Residency& residency) {
+  residency.has_news = residency.memory == nullptr;
+  if (residency.has_news) return;
   devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
 }
 
@@ -203,8 +208,13 @@ void Manager::RemoveAlias(std::string name, Reply<absl::StatusOr<Alias>> reply) 
                              "see which there are: modelctl alias ls");
     };
     if (!aliases_.contains(name)) return reply(not_found());
+    names_changing_.insert(name);
     Save(residency::RemoveAlias{name}, [this, name, not_found, reply](const absl::Status& saved) {
-      if (!saved.ok()) return reply(saved);
+      names_changing_.extract(name);
+      if (!saved.ok()) {
+        LearnDigests();
+        return reply(saved);
+      }
       const auto node = aliases_.extract(name);
       if (node.empty()) return reply(not_found());
       Event event;
@@ -219,23 +229,36 @@ void Manager::RemoveAlias(std::string name, Reply<absl::StatusOr<Alias>> reply) 
 
 // ---- looking ----
 
+// By its files, or by what they hold.
+bool Manager::IsNamed(const Alias& alias, const Residency& residency) {
+  return residency.record().FindSource(alias.content_key) != nullptr ||
+         (!alias.digest.empty() && residency.content != nullptr &&
+          wire::DigestText(residency.content->weights) == alias.digest);
+}
+
 std::vector<std::string> Manager::AliasesOf(const Residency& residency) const {
   std::vector<std::string> names;
   if (residency.record().private_copy) return names;
   for (const auto& [name, alias] : aliases_) {
-    if (residency.record().FindSource(alias.content_key) != nullptr) names.push_back(name);
+    if (IsNamed(alias, residency)) names.push_back(name);
   }
   return names;
 }
 
-// Aliases that were set before the digest was known learn it.
-void Manager::LearnDigest(const Residency& residency) {
+// Aliases that were set before the digest was known learn it; not those that are about to change,
+// for what is saved last would be the old one.
+void Manager::LearnDigests() {
   for (auto& [name, alias] : aliases_) {
-    if (!alias.digest.empty() || residency.record().FindSource(alias.content_key) == nullptr) {
-      continue;
+    if (!alias.digest.empty() || names_changing_.contains(name)) continue;
+    for (const Residency* residency : registry_.All()) {
+      if (residency->digests == nullptr ||
+          residency->record().FindSource(alias.content_key) == nullptr) {
+        continue;
+      }
+      alias.digest = residency->digest_text();
+      SaveOrSay(residency::SetAlias{alias}, *residency);
+      break;
     }
-    alias.digest = wire::DigestText(residency.content->weights);
-    SaveOrSay(residency::SetAlias{alias}, residency);
   }
 }
 

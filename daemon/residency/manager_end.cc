@@ -75,7 +75,7 @@ void Manager::Drain(Residency& residency, std::string_view cause, const std::str
   if (residency.expiry) deps_.timer->Cancel(residency.expiry->second);
   residency.expiry.reset();
   WakeRivals(residency.id());
-  if (residency.IsIdle()) return;
+  if (residency.IsIdle() && residency.returning_until <= deps_.clock->Now()) return;
 
   devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
   const std::set<Ticket> waiters = residency.waiters;

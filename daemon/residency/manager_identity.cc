@@ -261,10 +261,9 @@ void Manager::JoinInto(Residency& residency, Residency& other) {
   AnswerEvictions(residency, 0);
   registry_.Forget(residency);  // frees its keys
   registry_.Recognize(other);
-  if (other.state() == State::kReady) {
-    devices_.at(other.record().device).backend->UpdateRecord(other.record());
-    RememberContent(other);
-  }
+  TellRecord(other);
+  SettleSoon(other);  // its keep-alive may be another one
+  if (other.state() == State::kReady) RememberContent(other);
 
   for (const std::string& follower_id : followers) {
     Residency* const follower = registry_.Get(follower_id);

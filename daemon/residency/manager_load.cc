@@ -25,7 +25,7 @@ std::string NewResidencyId() {
 
 Residency& Manager::AddResidency(const ModelSpec& spec, Source source) {
   ResidencyRecord record;
-  record.id = NewResidencyId();
+  record.id = deps_.make_id ? deps_.make_id() : NewResidencyId();
   record.sources.push_back(std::move(source));
   record.device = spec.device;
   record.instance = spec.instance;
@@ -147,6 +147,7 @@ void Manager::GiveAgentTime(const std::string& device_id) {
 void Manager::StartLoad(Device& device, Residency& residency) {
   residency.ChangeState(State::kLoading);
   residency.waiting.reset();
+  residency.has_news = false;
   Event event;
   event.bytes = residency.own_bytes();
   Publish(EventType::kLoadStarted, residency, std::move(event));

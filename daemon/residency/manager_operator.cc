@@ -26,7 +26,10 @@ void Manager::FindThen(std::string selector, std::function<void(absl::StatusOr<R
   strand_.Post([this, selector = std::move(selector), then = std::move(then)]() mutable {
     if (const auto alias = aliases_.find(selector); alias != aliases_.end()) {
       for (const auto& [id, device] : devices_) {
-        Residency* const residency = registry_.Current({alias->second.content_key, id, ""});
+        Residency* residency = registry_.Current({alias->second.content_key, id, ""});
+        if (residency == nullptr && !alias->second.digest.empty()) {
+          residency = FindByDigest(alias->second.digest, id, "");
+        }
         if (residency != nullptr) return then(residency);
       }
       return then(wire::MakeError(
@@ -177,53 +180,60 @@ void Manager::GiveUpWaiting(const std::string& residency_id, Ticket eviction_id)
 
 // ---- pins ----
 
-StateChange Manager::PinChange(const Residency& residency, bool pinned) {
-  Key key = residency.KeyOf(residency.record().sources.front());
-  if (pinned) return SetPin{std::move(key)};
-  return RemovePin{std::move(key)};
+// What makes it pinned.
+Key Manager::PinOf(const Residency& residency) {
+  return residency.KeyOf(residency.record().sources.front());
 }
 
-// The wish is durable before it is in force.
+// The wish is durable before it is in force. That for a private copy ends with it: nobody else is
+// meant by its key.
 void Manager::SetPinned(std::string selector, bool pinned,
                         Reply<absl::StatusOr<ResidencyInfo>> reply) {
   FindThen(std::move(selector), [this, pinned,
                                  reply = std::move(reply)](absl::StatusOr<Residency*> found) {
     if (!found.ok()) return reply(found.status());
-    const Residency& residency = **found;
+    Residency& residency = **found;
     if (residency.pinned() == pinned) return reply(InfoOf(residency));
-    Save(PinChange(residency, pinned), [this, id = residency.id(), pinned,
-                                        reply](const absl::Status& saved) {
-      Residency* const still_there = registry_.Get(id);
+    if (residency.record().private_copy) {
+      PinNow(residency, PinOf(residency), pinned);
+      return reply(InfoOf(residency));
+    }
+    const auto went = [id = residency.id()] {
+      return wire::MakeError(wire::Reason::kResidencyNotFound,
+                             absl::StrCat("residency ", id, " is going, or has gone"),
+                             {{"residency", id}}, "see what is resident: modelctl ps");
+    };
+    if (!registry_.IsCurrent(residency)) return reply(went());
+    const Key key = PinOf(residency);
+    const StateChange change = pinned ? StateChange(SetPin{key}) : StateChange(RemovePin{key});
+    Save(change, [this, key, pinned, went, reply](const absl::Status& saved) {
       if (!saved.ok()) return reply(saved);
-      if (still_there == nullptr) {
-        return reply(wire::MakeError(wire::Reason::kResidencyNotFound,
-                                     absl::StrCat("residency ", id, " went meanwhile"),
-                                     {{"residency", id}}, "see what is resident: modelctl ps"));
+      // It may be part of another one by now.
+      if (Residency* const residency = registry_.Current(key)) {
+        PinNow(*residency, key, pinned);
+        return reply(InfoOf(*residency));
       }
-      PinNow(*still_there, pinned);
-      reply(InfoOf(*still_there));
+      if (!pinned) pins_.erase(key);
+      if (pinned && !pins_.contains(key)) Save(RemovePin{key}, [](const absl::Status&) {});
+      reply(went());
     });
   });
 }
 
-void Manager::PinNow(Residency& residency, bool pinned) {
+// `key`: of one of its sources, whose pin is saved or about to be.
+void Manager::PinNow(Residency& residency, const Key& key, bool pinned) {
+  if (!residency.record().private_copy) {
+    if (pinned) pins_.insert(key);
+    for (const Source& source : residency.record().sources) {
+      // Whoever was pinned and turned out to be the same is unpinned with it.
+      const Key other = residency.KeyOf(source);
+      if (!pinned && pins_.erase(other) > 0 && other != key) SaveOrSay(RemovePin{other}, residency);
+    }
+  }
   if (residency.pinned() == pinned) return;
   residency.set_pinned(pinned);
-  for (const Source& source : residency.record().sources) {
-    const Key key = residency.KeyOf(source);
-    if (pinned) {
-      pins_.insert(key);
-      break;
-    }
-    // Whoever was pinned and turned out to be the same is unpinned with it.
-    if (pins_.erase(key) > 0 && &source != &residency.record().sources.front()) {
-      SaveOrSay(RemovePin{key}, residency);
-    }
-  }
   Publish(pinned ? EventType::kResidencyPinned : EventType::kResidencyUnpinned, residency);
-  if (residency.state() == State::kReady) {
-    devices_.at(residency.record().device).backend->UpdateRecord(residency.record());
-  }
+  TellRecord(residency);
   SettleSoon(residency);
 }
 

@@ -105,6 +105,7 @@ class Residency {
   bool wanted = false;              // an operator wants it loaded, whether or not anybody waits
   bool patient = false;             // and that it waits for room
   bool cancelling = false;          // nobody wants the load any more; the agent has been told
+  bool has_news = false;            // LOADING: its record is not as the agent was told
   std::optional<Progress> waiting;  // PENDING or IDENTIFYING: first in the queue, without room
   uint64_t loaded_bytes = 0;
   uint64_t tensor_bytes = 0;

@@ -163,7 +163,12 @@ TEST_F(AliasTest, TakesOtherFilesOfTheSameContentOnceItsDigestIsKnown) {
   catalog_.Cache("a");
   const Held held = Acquire("prod");
   backend_.FinishLoad(manager_);
-  EXPECT_TRUE(held->granted());
+  ASSERT_TRUE(held->granted());
+  // They are the version.
+  EXPECT_THAT(held->superseded, IsEmpty());
+  EXPECT_THAT(InfoOf(held->grants[0].residency_id).aliases, ElementsAre("prod"));
+  SetReady("prod", "b");
+  EXPECT_THAT(held->superseded, ElementsAre("prod -> b"));
 }
 
 TEST_F(AliasTest, SetsTheKeepAliveOfThoseWhoSayNothing) {
@@ -248,6 +253,58 @@ TEST_F(AliasTest, IsNotSetByACallThatWasCancelled) {
   EXPECT_THAT(backend_.cancelled, SizeIs(1));
   EXPECT_THAT(set->results, IsEmpty());
   EXPECT_THAT(Look().aliases, IsEmpty());
+}
+
+TEST_F(AliasTest, LearnsADigestThatCameWhileItWasSaved) {
+  state_.hold = true;
+  const auto set = SetReady("prod", "a");
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf(catalog_.ContentOf("a"));
+  manager_.OnDigest(Look().residencies.at(0).id, digests);
+  state_.hold = false;
+  state_.Finish();
+  EXPECT_EQ(Look().aliases.at(0).digest, wire::DigestText(digests->content->weights));
+  EXPECT_EQ(set->results.at(0).value().alias.digest, Look().aliases.at(0).digest);
+}
+
+TEST_F(AliasTest, IsNotSavedAsItWasAfterItWasSavedAsItIs) {
+  const auto set = SetReady("prod", "a");
+  state_.hold = true;
+  manager_.RemoveAlias("prod", [](const auto&) {});
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf(catalog_.ContentOf("a"));
+  manager_.OnDigest(set->results.at(0).value().residency.id, digests);
+  state_.hold = false;
+  state_.Finish();
+  EXPECT_THAT(Look().aliases, IsEmpty());
+  EXPECT_TRUE(std::holds_alternative<RemoveAlias>(state_.changes.back()));
+}
+
+using PinTest = ManagerTest;
+
+TEST_F(PinTest, OfWhatWentWhileItWasSavedIsTakenBack) {
+  const std::string id = MakeIdle("a");
+  state_.hold = true;
+  absl::StatusOr<ResidencyInfo> pinned = absl::UnknownError("not answered");
+  manager_.SetPinned(id, true, [&](auto result) { pinned = std::move(result); });
+  ASSERT_TRUE(Evict(id).ok());
+  state_.hold = false;
+  state_.Finish();
+  EXPECT_EQ(wire::GetReason(pinned.status()), Reason::kResidencyNotFound);
+  ASSERT_THAT(state_.changes, SizeIs(2));
+  EXPECT_TRUE(std::holds_alternative<RemovePin>(state_.changes.back()));
+}
+
+TEST_F(PinTest, OfAPrivateCopyIsItsOwn) {
+  const std::string id = MakeIdle("b");
+  manager_.SetPinned(id, true, [](const auto&) {});
+  const Held own = Acquire(ModelSpec{.reference = "b", .private_copy = true});
+  backend_.FinishLoad(manager_);
+  const std::string copy = own->grants.at(0).residency_id;
+  EXPECT_FALSE(InfoOf(copy).pinned);
+  for (const bool pinned : {true, false}) manager_.SetPinned(copy, pinned, [](const auto&) {});
+  EXPECT_TRUE(InfoOf(id).pinned);
+  EXPECT_THAT(state_.changes, SizeIs(1));
 }
 
 }  // namespace

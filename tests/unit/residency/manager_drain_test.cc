@@ -137,5 +137,18 @@ TEST_F(DrainTest, IsLostWithItsDevicesMemory) {
   EXPECT_EQ(Look().devices.at(0).resident_bytes, 0u);
 }
 
+TEST_F(DrainTest, IsKnownToTheAgentWhileHoldersMayComeBack) {
+  manager_.SetPolicy({.adoption_grace = std::chrono::seconds(10)});
+  const auto plan = MakePlan(4 * kUnit);
+  ResidencyRecord record;
+  record.id = "00000000000000aa";
+  record.sources = {{.content_key = "k", .format = "safetensors", .references = {"r"}}};
+  record.device = "host";
+  manager_.OnInventory(record, backend_.Memory(record.id, *plan), nullptr);
+  manager_.Evict({.selector = record.id, .drain = true}, [](const auto&) {});
+  EXPECT_THAT(backend_.released, IsEmpty());
+  EXPECT_TRUE(backend_.records.at(record.id).draining);
+}
+
 }  // namespace
 }  // namespace modeld::residency

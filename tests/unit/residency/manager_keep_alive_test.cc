@@ -101,5 +101,29 @@ TEST_F(KeepAliveTest, IsNotCutShortByATimerOfAnEarlierRelease) {
   EXPECT_EQ(backend_.released.size(), 1u);
 }
 
+TEST_F(KeepAliveTest, IsNotThatOfSomebodyWhoIsRefused) {
+  const std::string id = MakeIdle("a");
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf(catalog_.ContentOf("a"));
+  manager_.OnDigest(id, digests);
+  AcquireRequest request = Request({.reference = "a", .expected_digest = "sha256:00"}, 2);
+  request.keep_alive = base::Duration(0);
+  const Held refused = Acquire(std::move(request));
+  ASSERT_EQ(refused->end_reason(), wire::Reason::kDigestMismatch);
+  EXPECT_FALSE(InfoOf(id).keep_alive.has_value());
+}
+
+TEST_F(KeepAliveTest, IsKeptOfWhatTurnsOutToBeResident) {
+  catalog_.PutContent("same", 4, catalog_.ContentOf("a"));
+  for (const char* name : {"a", "same"}) catalog_.Cache(name);
+  const std::string id = MakeIdle("a");
+  const auto preload = std::make_shared<RecordingPreload>();
+  manager_.Preload(
+      {.spec = {.reference = "same"}, .no_wait = true, .keep_alive = std::chrono::seconds(7)},
+      preload);
+  clock_.Advance(std::chrono::seconds(7));
+  EXPECT_THAT(backend_.released, ElementsAre(id));
+}
+
 }  // namespace
 }  // namespace modeld::residency

@@ -377,5 +377,16 @@ TEST_F(ManagerTest, WritesDownTheLifeOfAResidency) {
                                         "RESIDENCY_DRAINING", "RESIDENCY_EVICTED"));
 }
 
+TEST_F(ManagerTest, TellsTheAgentWhatChangedWhileItLoaded) {
+  const Held held = Acquire("a");
+  AcquireRequest second = Request({.reference = "a#2"}, 2);
+  second.keep_alive = std::chrono::seconds(7);
+  const Held other = Acquire(std::move(second));
+  backend_.FinishLoad(manager_);
+  const ResidencyRecord& record = backend_.records.at(held->grants.at(0).residency_id);
+  EXPECT_THAT(record.sources.at(0).references, ElementsAre("a", "a#2"));
+  EXPECT_EQ(record.keep_alive, std::chrono::seconds(7));
+}
+
 }  // namespace
 }  // namespace modeld::residency
