@@ -268,6 +268,7 @@ class Manager : public BackendObserver {
   };
   void Enqueue(Residency& residency);
   void Admit(const std::string& device_id);
+  void MakeRoom(const Residency& first, const Idle& idle);
   void Reconsider(const std::string& device_id);
   void Await(Residency& first, std::string why);
   void AwaitEndOfProtection(const std::string& device_id, const Idle& idle);

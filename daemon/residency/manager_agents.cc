@@ -204,7 +204,8 @@ void Manager::OnInventory(const ResidencyRecord& record,
     adopted->memory = memory;
     adopted->digests = digests;
     if (digests != nullptr) adopted->content = digests->content;
-    adopted->fingerprint = plan::FingerprintOf(memory->table->view(), {});
+    adopted->fingerprint =
+        std::make_shared<const plan::Fingerprint>(plan::FingerprintOf(memory->table->view(), {}));
     adopted->identified = true;
     const std::vector<uint64_t> used = plan::UsedBytes(memory->table->view());
     uint64_t new_bytes = 0;

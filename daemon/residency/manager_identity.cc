@@ -111,7 +111,7 @@ void Manager::Identify(Residency& residency) {
         other->record().instance == record.instance && registry_.IsCurrent(*other) &&
         (other->identified ||
          (other->plan != nullptr && other->record().generation < record.generation));
-    if (!comparable || !plan::MayBeEqual(residency.fingerprint, other->fingerprint)) continue;
+    if (!comparable || !plan::MayBeEqual(*residency.fingerprint, *other->fingerprint)) continue;
     if (residency.content == nullptr || other->content == nullptr) {
       return AwaitContent(residency, *other);
     }
@@ -286,7 +286,7 @@ void Manager::FindLenders(Residency& residency) {
   struct Snapshot {
     std::string id;
     std::shared_ptr<const ResidentMemory> memory;
-    plan::Fingerprint fingerprint;
+    std::shared_ptr<const plan::Fingerprint> fingerprint;
   };
   std::vector<Snapshot> lenders;
   for (const Residency* other : registry_.All()) {
@@ -305,12 +305,12 @@ void Manager::FindLenders(Residency& residency) {
       std::vector<uint64_t> sizes;
       for (const auto& segment : lender.memory->segments) sizes.push_back(segment->info.size_bytes);
       views.push_back({.table = &lender.memory->table->view(),
-                       .fingerprint = &lender.fingerprint,
+                       .fingerprint = lender.fingerprint.get(),
                        .content = nullptr,
                        .segment_sizes = std::move(sizes)});
     }
     std::vector<std::string> ids;
-    for (const size_t index : plan::PromisingLenders(plan->table->view(), fingerprint, views)) {
+    for (const size_t index : plan::PromisingLenders(plan->table->view(), *fingerprint, views)) {
       ids.push_back(lenders[index].id);
     }
     strand_.Post([this, id, ids = std::move(ids)] { OnLenders(id, ids); });

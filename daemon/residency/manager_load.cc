@@ -98,7 +98,7 @@ void Manager::PlanFromHost(Residency& residency, Residency& host) {
       waiting->checkpoint = source->checkpoint;
       // The same tensors: what was looked at of them when they came from their files.
       auto plan = std::make_shared<plan::LoadPlan>(*source->plan);
-      plan->fingerprint = fingerprint;
+      plan->fingerprint = *fingerprint;
       OnPlanned(id, Planned(std::move(plan)));
     });
   });
@@ -129,7 +129,7 @@ void Manager::OnPlanned(const std::string& residency_id, absl::StatusOr<Planned>
   if (residency->source_id.empty()) {
     residency->DescribeSource((*plan)->format, (*plan)->reference_table);
   }
-  residency->fingerprint = (*plan)->fingerprint;
+  residency->fingerprint = std::make_shared<const plan::Fingerprint>((*plan)->fingerprint);
   residency->set_own_bytes((*plan)->resident_bytes());
   residency->tensor_bytes = (*plan)->table->view().tensor_bytes();
   residency->tensor_count = (*plan)->table->view().size();

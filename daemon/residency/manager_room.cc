@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <unordered_set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -50,10 +51,7 @@ void Manager::Admit(const std::string& device_id) {
     const base::TimePoint now = deps_.clock->Now();
     const Idle idle = Evictable(device_id, now);
     if (needed <= coming + idle.bytes) {
-      std::vector<Candidate> candidates;
-      for (const Residency* one : idle.residencies) candidates.push_back(CandidateOf(*one));
-      Free(*registry_.Get(*ChooseVictim(candidates, now)), cause::kRoom,
-           absl::StrCat("made room for ", first.record().reference()));
+      MakeRoom(first, idle);
       continue;
     }
     const Idle later = Evictable(device_id, base::TimePoint::max());
@@ -68,6 +66,18 @@ void Manager::Admit(const std::string& device_id) {
     }
     Await(first, absl::StrCat("held by ", HeldBy(device_id)));
     return RefuseImpatient(device_id);
+  }
+}
+
+// One victim after another, until there is enough.
+void Manager::MakeRoom(const Residency& first, const Idle& idle) {
+  const Device& device = devices_.at(first.record().device);
+  std::vector<Candidate> candidates;
+  for (const Residency* one : idle.residencies) candidates.push_back(CandidateOf(*one));
+  for (const Candidate& victim : EvictionOrder(std::move(candidates), deps_.clock->Now())) {
+    if (first.own_bytes() <= device.ledger.free_bytes() + device.releasing_bytes) return;
+    Free(*registry_.Get(victim.id), cause::kRoom,
+         absl::StrCat("made room for ", first.record().reference()));
   }
 }
 
@@ -152,7 +162,7 @@ Candidate Manager::CandidateOf(const Residency& residency) {
 Manager::Idle Manager::Evictable(const std::string& device_id, base::TimePoint time) {
   const auto& users = devices_.at(device_id).users;
   std::vector<Residency*> idle;
-  std::unordered_map<std::string, int> idle_users;
+  std::unordered_map<std::string, int> idle_users;  // of segments that several use
   for (Residency* residency : registry_.All()) {
     if (residency->record().device != device_id || residency->state() != State::kReady ||
         !residency->IsIdle() || residency->pinned() ||
@@ -160,23 +170,25 @@ Manager::Idle Manager::Evictable(const std::string& device_id, base::TimePoint t
       continue;
     }
     idle.push_back(residency);
-    for (const auto& segment : residency->memory->segments) ++idle_users[segment->id];
+    for (const auto& segment : residency->memory->segments) {
+      if (users.at(segment->id) > 1) ++idle_users[segment->id];
+    }
   }
-  // A segment comes back only when all that use it go.
-  const auto comes_back = [&](const std::shared_ptr<const LoadedSegment>& segment) {
-    return idle_users.at(segment->id) == users.at(segment->id);
-  };
   Idle evictable;
-  std::set<std::string> counted;
+  std::unordered_set<std::string> counted;
   for (Residency* residency : idle) {
-    const auto& segments = residency->memory->segments;
-    if (std::ranges::none_of(segments, comes_back)) continue;
-    evictable.residencies.push_back(residency);
-    for (const auto& segment : segments) {
-      if (comes_back(segment) && counted.insert(segment->id).second) {
+    bool gives_back = false;
+    for (const auto& segment : residency->memory->segments) {
+      // It comes back only when all that use it go.
+      const int all = users.at(segment->id);
+      const bool comes_back = all == 1 || idle_users.at(segment->id) == all;
+      if (!comes_back) continue;
+      gives_back = true;
+      if (all == 1 || counted.insert(segment->id).second) {
         evictable.bytes += segment->info.size_bytes;
       }
     }
+    if (gives_back) evictable.residencies.push_back(residency);
   }
   return evictable;
 }

@@ -17,17 +17,6 @@ bool GoesBefore(const Candidate& a, const Candidate& b, base::TimePoint now) {
 
 }  // namespace
 
-std::optional<std::string> ChooseVictim(const std::vector<Candidate>& candidates,
-                                        base::TimePoint now) {
-  const Candidate* victim = nullptr;
-  for (const Candidate& candidate : candidates) {
-    if (IsHeld(candidate) || candidate.protected_until > now) continue;
-    if (victim == nullptr || GoesBefore(candidate, *victim, now)) victim = &candidate;
-  }
-  if (victim == nullptr) return std::nullopt;
-  return victim->id;
-}
-
 std::vector<Candidate> EvictionOrder(std::vector<Candidate> candidates, base::TimePoint now) {
   std::erase_if(candidates, IsHeld);
   std::sort(candidates.begin(), candidates.end(),

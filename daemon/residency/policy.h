@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,13 +20,10 @@ struct Candidate {
   base::TimePoint protected_until = base::TimePoint::min();
 };
 
-// The one to evict now: idle for longest among those with no lease, no pin and no protection; the
-// smaller id on a tie, so that the answer is the same whatever the order of the snapshot. nullopt:
-// nobody can go.
-std::optional<std::string> ChooseVictim(const std::vector<Candidate>& candidates,
-                                        base::TimePoint now);
-
-// All that could go some day with nobody's doing, in the order in which they would.
+// All that could go some day with nobody's doing, in the order in which they would: those that
+// nobody holds or has pinned, those without protection now before the others, idle for longest
+// first; the smaller id on a tie, so that the answer is the same whatever the order of the
+// snapshot.
 std::vector<Candidate> EvictionOrder(std::vector<Candidate> candidates, base::TimePoint now);
 
 }  // namespace modeld::residency

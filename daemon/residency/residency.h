@@ -79,7 +79,7 @@ class Residency {
   // What it holds as far as that is known before, or besides, `digests`: by a cache, or by reading
   // its files.
   std::shared_ptr<const plan::ContentDigests> content;
-  plan::Fingerprint fingerprint;  // once there is a plan
+  std::shared_ptr<const plan::Fingerprint> fingerprint;  // once there is a plan
 
   // IDENTIFYING: the residency whose content it waits to know, which may be the same or have
   // tensors in common; its own files are being read to know theirs; it is not the same as any.

@@ -7,44 +7,38 @@ namespace {
 
 base::TimePoint At(int seconds) { return base::TimePoint(std::chrono::seconds(seconds)); }
 
-TEST(Policy, ChoosesTheOneThatHasBeenIdleForLongest) {
-  EXPECT_EQ(ChooseVictim({{"a", 0, false, At(3)}, {"b", 0, false, At(1)}, {"c", 0, false, At(2)}},
-                         At(100)),
-            "b");
+using Ids = std::vector<std::string>;
+
+Ids OrderOf(const std::vector<Candidate>& candidates, base::TimePoint now = At(100)) {
+  Ids ids;
+  for (const Candidate& candidate : EvictionOrder(candidates, now)) ids.push_back(candidate.id);
+  return ids;
+}
+
+TEST(Policy, LetsThoseGoFirstThatHaveBeenIdleForLongest) {
+  EXPECT_EQ(OrderOf({{"a", 0, false, At(3)}, {"b", 0, false, At(1)}, {"c", 0, false, At(2)}}),
+            (Ids{"b", "c", "a"}));
 }
 
 TEST(Policy, NeverChoosesTheLeasedOrThePinned) {
-  EXPECT_EQ(ChooseVictim({{"a", 1, false, At(1)}, {"b", 0, true, At(2)}, {"c", 0, false, At(3)}},
-                         At(100)),
-            "c");
-  EXPECT_EQ(ChooseVictim({{"a", 1, false, At(1)}, {"b", 0, true, At(2)}}, At(100)), std::nullopt);
-  EXPECT_EQ(ChooseVictim({}, At(100)), std::nullopt);
+  EXPECT_EQ(OrderOf({{"a", 1, false, At(1)}, {"b", 0, true, At(2)}, {"c", 0, false, At(3)}}),
+            Ids{"c"});
+  EXPECT_EQ(OrderOf({{"a", 1, false, At(1)}, {"b", 0, true, At(2)}}), Ids{});
+  EXPECT_EQ(OrderOf({}), Ids{});
 }
 
 TEST(Policy, AnswersTheSameWhateverTheOrderOfTheSnapshot) {
-  EXPECT_EQ(ChooseVictim({{"b", 0, false, At(1)}, {"a", 0, false, At(1)}}, At(100)), "a");
-  EXPECT_EQ(ChooseVictim({{"a", 0, false, At(1)}, {"b", 0, false, At(1)}}, At(100)), "a");
+  const Ids both = {"a", "b"};
+  EXPECT_EQ(OrderOf({{"b", 0, false, At(1)}, {"a", 0, false, At(1)}}), both);
+  EXPECT_EQ(OrderOf({{"a", 0, false, At(1)}, {"b", 0, false, At(1)}}), both);
 }
 
 TEST(Policy, SparesWhatIsProtectedUntilItsTimeIsOver) {
   const std::vector<Candidate> candidates = {{"old", 0, false, At(1), At(50)},
-                                             {"new", 0, false, At(2)}};
-  EXPECT_EQ(ChooseVictim(candidates, At(49)), "new");
-  EXPECT_EQ(ChooseVictim(candidates, At(50)), "old");
-  EXPECT_EQ(ChooseVictim({candidates[0]}, At(49)), std::nullopt);
-}
-
-TEST(Policy, OrdersThoseThatCanGoByWhenTheyWould) {
-  std::vector<std::string> ids;
-  for (const Candidate& candidate : EvictionOrder({{"held", 1, false, At(0)},
-                                                   {"pinned", 0, true, At(0)},
-                                                   {"protected", 0, false, At(1), At(50)},
-                                                   {"young", 0, false, At(3)},
-                                                   {"old", 0, false, At(2)}},
-                                                  At(10))) {
-    ids.push_back(candidate.id);
-  }
-  EXPECT_EQ(ids, (std::vector<std::string>{"old", "young", "protected"}));
+                                             {"new", 0, false, At(2)},
+                                             {"newest", 0, false, At(3), At(40)}};
+  EXPECT_EQ(OrderOf(candidates, At(39)), (Ids{"new", "newest", "old"}));
+  EXPECT_EQ(OrderOf(candidates, At(50)), (Ids{"old", "new", "newest"}));
 }
 
 }  // namespace
