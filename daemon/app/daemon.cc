@@ -165,8 +165,10 @@ void Daemon::RestoreState() {
     Log(LogLevel::kWarn, "the state was damaged", {{"what", note}});
   }
   manager_.Restore(state_->TakeLoaded());
-  state_subscription_ = manager_.events().Subscribe(
-      0, [this](const residency::Event& event) { state_->OnEvent(event); });
+  state_subscription_ = manager_.events().Subscribe(0, [this](const residency::Event& event) {
+    // Leases end with modeld, and come and go too often for a disk.
+    if (!residency::IsOfLease(event)) state_->OnEvent(event);
+  });
 }
 
 void Daemon::CloseState() {

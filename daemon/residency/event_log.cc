@@ -1,6 +1,7 @@
 #include "residency/event_log.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace modeld::residency {
@@ -16,6 +17,7 @@ void EventLog::Restore(const std::vector<Event>& events) {
   wire::MutexLock lock(mutex_);
   const size_t kept = std::min(events.size(), kHistory);
   events_.assign(events.end() - static_cast<std::ptrdiff_t>(kept), events.end());
+  std::ranges::remove_copy_if(events_, std::back_inserter(lasting_), IsOfLease);
   if (!events_.empty()) last_sequence_ = events_.back().sequence;
 }
 
@@ -31,8 +33,15 @@ void EventLog::Publish(Event event) {
       subscriber->queue.push_back(event);
       subscribers.push_back(subscriber);
     }
+    if (!IsOfLease(event)) {
+      lasting_.push_back(event);
+      if (lasting_.size() > kHistory) lasting_.pop_front();
+    }
     events_.push_back(std::move(event));
-    if (events_.size() > kHistory) events_.pop_front();
+    if (events_.size() > kHistory) {
+      last_forgotten_ = events_.front().sequence;
+      events_.pop_front();
+    }
   }
   for (const auto& subscriber : subscribers) Deliver(*subscriber);
 }
@@ -42,13 +51,39 @@ std::vector<Event> EventLog::History(size_t count) const {
   return HistoryLocked(count);
 }
 
-std::vector<Event> EventLog::After(uint64_t sequence, size_t limit) const {
+std::vector<Event> EventLog::About(const std::string& residency_id) const {
+  std::vector<Event> about;
+  {
+    wire::MutexLock lock(mutex_);
+    for (const Event& event : lasting_) {
+      if (event.residency_id == residency_id) about.push_back(event);
+    }
+    for (const Event& event : events_) {
+      if (IsOfLease(event) && event.residency_id == residency_id) about.push_back(event);
+    }
+  }
+  std::ranges::sort(about, {}, &Event::sequence);
+  return about;
+}
+
+std::vector<Event> EventLog::Lasting() const {
   wire::MutexLock lock(mutex_);
-  const uint64_t newer = last_sequence_ - std::min(sequence, last_sequence_);
-  const auto begin =
-      events_.end() - static_cast<std::ptrdiff_t>(std::min<uint64_t>(newer, events_.size()));
+  return {lasting_.begin(), lasting_.end()};
+}
+
+EventLog::Page EventLog::After(uint64_t sequence, size_t limit) const {
+  wire::MutexLock lock(mutex_);
+  const auto begin = std::ranges::upper_bound(events_, sequence, {}, &Event::sequence);
   const auto available = static_cast<size_t>(events_.end() - begin);
-  return {begin, begin + static_cast<std::ptrdiff_t>(std::min(limit, available))};
+  return {.events = {begin, begin + static_cast<std::ptrdiff_t>(std::min(limit, available))},
+          .has_forgotten = last_forgotten_ > sequence};
+}
+
+uint64_t EventLog::SequenceBefore(size_t count) const {
+  wire::MutexLock lock(mutex_);
+  const size_t kept = std::min(count, events_.size());
+  if (kept == 0) return last_sequence_;
+  return (events_.end() - static_cast<std::ptrdiff_t>(kept))->sequence - 1;
 }
 
 uint64_t EventLog::last_sequence() const {

@@ -15,6 +15,11 @@
 
 namespace modeld::residency {
 
+// Does it tell of a lease that begins or ends? Most events do.
+inline bool IsOfLease(const Event& event) {
+  return event.type == EventType::kLeaseGranted || event.type == EventType::kLeaseEnded;
+}
+
 // Remembers the last kHistory events and tells each subscriber every event in order, first those of
 // the history that it asked for. Thread-safe. Subscribers are called on the thread that publishes
 // (or subscribes) and must not block.
@@ -36,10 +41,21 @@ class EventLog {
 
   // The last `count` events, oldest first.
   std::vector<Event> History(size_t count) const;
-  // At most `limit` of the events that follow that sequence, oldest first: for readers that come at
-  // their own pace. Where the first one does not follow directly, those between have been
-  // forgotten.
-  std::vector<Event> After(uint64_t sequence, size_t limit) const;
+  // Of what is remembered of a residency, oldest first. Its leases come and go often, so they are
+  // remembered only as History() does; everything else goes only after kHistory others of its kind.
+  std::vector<Event> About(const std::string& residency_id) const;
+  // What is neither a lease that begins nor one that ends, oldest first.
+  std::vector<Event> Lasting() const;
+
+  // For readers that come at their own pace.
+  struct Page {
+    std::vector<Event> events;   // oldest first
+    bool has_forgotten = false;  // events that came before these and after the sequence
+  };
+  // At most `limit` of the events that follow that sequence.
+  Page After(uint64_t sequence, size_t limit) const;
+  // That after which the last `count` events come.
+  uint64_t SequenceBefore(size_t count) const;
   // Of the newest event; 0 before the first.
   uint64_t last_sequence() const;
 
@@ -67,7 +83,9 @@ class EventLog {
   const base::Clock& clock_;
   mutable wire::Mutex mutex_;
   uint64_t last_sequence_ MODELD_GUARDED_BY(mutex_) = 0;
-  std::deque<Event> events_ MODELD_GUARDED_BY(mutex_);
+  std::deque<Event> events_ MODELD_GUARDED_BY(mutex_);     // all
+  std::deque<Event> lasting_ MODELD_GUARDED_BY(mutex_);    // but for leases
+  uint64_t last_forgotten_ MODELD_GUARDED_BY(mutex_) = 0;  // sequence, of those that were told here
   uint64_t last_subscriber_ MODELD_GUARDED_BY(mutex_) = 0;
   std::map<uint64_t, std::shared_ptr<Subscriber>> subscribers_ MODELD_GUARDED_BY(mutex_);
 };

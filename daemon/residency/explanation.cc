@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "residency/event_log.h"
 
 namespace modeld::residency {
 namespace {
@@ -26,10 +27,6 @@ std::string In(base::WallTime then, base::WallTime now) {
   const int64_t seconds =
       std::max<int64_t>(0, std::chrono::duration_cast<std::chrono::seconds>(then - now).count());
   return absl::StrCat("in ", seconds, " s");
-}
-
-bool IsOfLeases(const Event& event) {
-  return event.type == EventType::kLeaseGranted || event.type == EventType::kLeaseEnded;
 }
 
 const Event* Last(const std::vector<Event>& events, EventType type) {
@@ -143,6 +140,8 @@ class Explainer {
     if (const Event* ended = Last(facts_.events, EventType::kLeaseEnded)) {
       Say("Nobody has held it since pid ", ended->pid, " let go ", Ago(ended->time, facts_.now),
           " (", ended->cause, ")");
+    } else if (residency.released_time) {
+      Say("Nobody has held it since ", Ago(*residency.released_time, facts_.now));
     } else {
       Say("Nobody has held it yet");
     }
@@ -230,7 +229,7 @@ Explanation ExplainFrom(ResidencyFacts facts) {
   explanation.sentences = Explainer(facts).Explain();
   explanation.residency = std::move(facts.residency);
   explanation.events = std::move(facts.events);
-  std::erase_if(explanation.events, IsOfLeases);
+  std::erase_if(explanation.events, IsOfLease);
   explanation.eviction_order = std::move(facts.eviction_order);
   return explanation;
 }

@@ -272,8 +272,7 @@ ResidencyFacts Manager::FactsOfEnded(const std::string& selector) {
   ResidencyFacts facts;
   std::string id;
   std::string device_id;
-  const std::vector<Event> history = events_.History(EventLog::kHistory);
-  for (const Event& event : history) {
+  for (const Event& event : events_.Lasting()) {
     const bool fits =
         !event.residency_id.empty() &&
         (event.reference == selector || absl::StartsWith(event.residency_id, selector));
@@ -290,9 +289,7 @@ ResidencyFacts Manager::FactsOfEnded(const std::string& selector) {
 void Manager::AddHistory(const std::string& residency_id, const std::string& device_id,
                          ResidencyFacts& facts) {
   facts.now = deps_.clock->WallNow();
-  for (Event& event : events_.History(EventLog::kHistory)) {
-    if (event.residency_id == residency_id) facts.events.push_back(std::move(event));
-  }
+  facts.events = events_.About(residency_id);
   const auto device = devices_.find(device_id);
   if (device == devices_.end()) return;  // a GPU that is not here any more
   facts.free_bytes = device->second.ledger.free_bytes();

@@ -1,6 +1,6 @@
 #include "rpc/watch_reactor.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "rpc/convert.h"
 #include "wire/error.h"
@@ -14,10 +14,9 @@ constexpr size_t kPageEvents = 256;
 
 void WatchReactor::Watch(const v1::WatchEventsRequest& request) {
   history_only_ = request.history_only();
-  const uint64_t last = log_.last_sequence();
-  first_live_ = last + 1;
-  sent_ = last - std::min<uint64_t>({request.history(), last, residency::EventLog::kHistory});
-  page_ = log_.After(sent_, kPageEvents);
+  first_live_ = log_.last_sequence() + 1;
+  sent_ = log_.SequenceBefore(request.history());
+  page_ = log_.After(sent_, kPageEvents).events;
   // What was forgotten between the two looks was never promised.
   if (!page_.empty()) sent_ = page_.front().sequence - 1;
   // Tells the client that nothing escapes it from now on, though nothing may happen for hours.
@@ -35,10 +34,11 @@ void WatchReactor::OnOver() {
 }
 
 bool WatchReactor::TurnPage() {
-  page_ = log_.After(sent_, kPageEvents);
+  residency::EventLog::Page page = log_.After(sent_, kPageEvents);
+  page_ = std::move(page.events);
   position_ = 0;
   if (page_.empty()) return false;
-  if (page_.front().sequence == sent_ + 1) return true;
+  if (!page.has_forgotten) return true;
   page_.clear();
   End(absl::ResourceExhaustedError(
       "events came faster than they were read, and some are forgotten; watch again"));

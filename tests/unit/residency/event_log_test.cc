@@ -48,6 +48,43 @@ TEST(EventLog, ForgetsTheOldest) {
   EXPECT_EQ(history.front().sequence, 4u);
 }
 
+TEST(EventLog, RemembersAResidencyBeyondTheLeasesOfOthers) {
+  base::ManualClock clock;
+  EventLog log(clock);
+  Event ready = Named("a");
+  ready.type = EventType::kResidencyReady;
+  log.Publish(ready);
+  Event lease = Named("b");
+  lease.type = EventType::kLeaseGranted;
+  for (size_t i = 0; i < EventLog::kHistory; ++i) log.Publish(lease);
+  EXPECT_EQ(log.History(EventLog::kHistory).front().residency_id, "b");
+  ASSERT_EQ(log.About("a").size(), 1u);
+  EXPECT_EQ(log.About("a")[0].type, EventType::kResidencyReady);
+  EXPECT_EQ(log.About("b").size(), EventLog::kHistory);
+}
+
+TEST(EventLog, TellsAReaderWhatWasForgottenBeforeItCame) {
+  base::ManualClock clock;
+  EventLog log(clock);
+  // Of an earlier modeld, with gaps, which nobody has missed.
+  Event old = Named("old");
+  old.sequence = 5;
+  Event older = Named("older");
+  older.sequence = 2;
+  log.Restore({older, old});
+  log.Publish(Named("new"));
+  EXPECT_EQ(log.last_sequence(), 6u);
+  EXPECT_EQ(log.SequenceBefore(2), 4u);
+  EXPECT_EQ(log.SequenceBefore(100), 1u);
+  const auto page = log.After(2, 10);
+  ASSERT_EQ(page.events.size(), 2u);
+  EXPECT_EQ(page.events[0].sequence, 5u);
+  EXPECT_FALSE(page.has_forgotten);
+  for (size_t i = 0; i < EventLog::kHistory; ++i) log.Publish({});
+  EXPECT_TRUE(log.After(2, 10).has_forgotten);
+  EXPECT_FALSE(log.After(log.last_sequence() - 5, 10).has_forgotten);
+}
+
 TEST(EventLog, LetsACallbackUnsubscribeItself) {
   base::ManualClock clock;
   EventLog log(clock);
