@@ -19,6 +19,7 @@ namespace modeld::app {
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
 
 // The settings; settings.cc has a line for each, with the words that documentation and
+enum class LogFormat { kText, kJson };
 // `--dump-config` show. A member that is added here without one there is not settable.
 struct Config {
   std::string runtime_dir;
@@ -34,6 +35,7 @@ struct Config {
   LogLevel log_level = LogLevel::kInfo;
   std::string metrics_listen;  // `127.0.0.1:9464`; empty: no metrics
   base::Duration stop_timeout = std::chrono::seconds(5);
+  LogFormat log_format = LogFormat::kText;
   base::Duration agent_grace = std::chrono::seconds(60);
   bool share_tensors = true;
   base::Duration keep_alive = base::Duration::max();  // which is forever

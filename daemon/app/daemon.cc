@@ -41,6 +41,7 @@ supervisor::AgentSupervisor::Options AgentOptions(const Config& config,
   options.socket_path = runtime_dir.File("agent-host.sock");
   options.grace = config.agent_grace;
   options.log_level = std::string(LevelName(config.log_level));
+  options.log_format = config.log_format == LogFormat::kJson ? "json" : "text";
   return options;
 }
 
@@ -217,7 +218,8 @@ void Daemon::StartGpus() {
   const base::TimePoint deadline = base::SystemClock().Now() + kGpuPatience;
   for (const Gpu& gpu : gpus_) {
     if (gpu.agent->WaitUntilUp(deadline)) continue;
-    Log(LogLevel::kError, "a GPU's agent does not come up; serving without it",
+    // Its supervisor says why.
+    Log(LogLevel::kInfo, "a GPU's agent does not come up; serving without it",
         {{"device", gpu.uuid}});
   }
 }

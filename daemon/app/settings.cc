@@ -60,6 +60,9 @@ constexpr Setting kSettings[] = {
      "that its members can reach them. Empty: the group that modeld runs with."},
     {"log_level", "", SettingKind::kLogLevel, &Config::log_level, "\"info\"",
      "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\".", true},
+    {"log_format", "", SettingKind::kLogFormat, &Config::log_format, "\"text\"",
+     "How it is logged: \"text\", lines of key=value, or \"json\", an object a line whose values "
+     "are text."},
     {"metrics_listen", "", SettingKind::kAddress, &Config::metrics_listen, "\"\"",
      "Where Prometheus may collect metrics: a port (\"9464\") of this machine alone, or an address "
      "and\n"
@@ -95,6 +98,7 @@ constexpr Setting kSettings[] = {
 constexpr std::string_view kForeverWord = "forever";
 
 constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
+constexpr std::string_view kFormats[] = {"text", "json"};
 
 // As a TOML basic string.
 std::string Quoted(std::string_view text) {
@@ -272,17 +276,11 @@ struct Parser {
   }
 
   absl::Status operator()(LogLevel Config::*member) const {
-    const auto level = std::ranges::find(kLevels, only());
-    if (level == std::end(kLevels)) {
-      return Wrong(setting, value,
-                   wire::StrCat(Quoted(only()), " is none of: ",
-                                absl::StrJoin(kLevels, ", ",
-                                              [](std::string* out, std::string_view level_name) {
-                                                out->append(level_name);
-                                              })));
-    }
-    config.*member = static_cast<LogLevel>(level - std::begin(kLevels));
-    return absl::OkStatus();
+    return TakeWord(kLevels, config.*member);
+  }
+
+  absl::Status operator()(LogFormat Config::*member) const {
+    return TakeWord(kFormats, config.*member);
   }
 
   absl::Status operator()(PerGpu<Capacity> Config::*member) const {
@@ -294,6 +292,19 @@ struct Parser {
       if (text == "auto" || text == "vmm" || text == "ipc") return std::string(text);
       return absl::InvalidArgumentError(wire::StrCat(Quoted(text), " is none of: auto, vmm, ipc"));
     });
+  }
+
+  // `words` are those of the enumerators, in their order.
+  template <class T>
+  absl::Status TakeWord(std::span<const std::string_view> words, T& to) const {
+    const auto word = std::ranges::find(words, only());
+    if (word == words.end()) {
+      const std::string list = absl::StrJoin(
+          words, ", ", [](std::string* out, std::string_view name) { out->append(name); });
+      return Wrong(setting, value, wire::StrCat(Quoted(only()), " is none of: ", list));
+    }
+    to = static_cast<T>(word - words.begin());
+    return absl::OkStatus();
   }
 
   // `VALUE` for all, `GPU-<uuid>=VALUE` for one.
@@ -362,6 +373,9 @@ struct Printer {
   }
   std::string operator()(LogLevel Config::*member) const {
     return Quoted(kLevels[static_cast<size_t>(config.*member)]);
+  }
+  std::string operator()(LogFormat Config::*member) const {
+    return Quoted(kFormats[static_cast<size_t>(config.*member)]);
   }
 };
 

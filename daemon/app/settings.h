@@ -23,6 +23,7 @@ enum class SettingKind {
   kDuration,
   kKeepAlive,
   kLogLevel,
+  kLogFormat,
   kGpus,
   kAddress,
   kPerGpu,
@@ -35,7 +36,7 @@ struct Setting {
   SettingKind kind;
   std::variant<std::string Config::*, std::vector<std::string> Config::*,
                std::vector<uint32_t> Config::*, Capacity Config::*, base::Duration Config::*,
-               LogLevel Config::*, bool Config::*, PerGpu<Capacity> Config::*,
+               LogLevel Config::*, LogFormat Config::*, bool Config::*, PerGpu<Capacity> Config::*,
                PerGpu<std::string> Config::*>
       member;
   std::string_view default_text;  // as TOML, where documentation shows it
