@@ -134,7 +134,9 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir,
                 .on_acquired = OnAcquired(activity_),
                 .state = state_.get(),
                 .policy = PolicyOf(config)}),
-      event_logger_(manager_.events()),
+      preloader_(manager_),
+      event_logger_(manager_.events(),
+                    [this](std::string_view reference) { return preloader_.IsLoading(reference); }),
       host_backend_(store, &manager_),
       host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &host_backend_) {
   if (activity_ != nullptr) {
@@ -287,7 +289,8 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
        .inspect = [this](const std::string& reference) { return Inspect(reference); },
        .sandbox = [this] { return Sandbox(); },
        .gpu_notes = gpu_notes_,
-       .clock = base::SystemClock()});
+       .clock = base::SystemClock(),
+       .degraded = [this] { return preloader_.notes(); }});
   if (!server.ok()) {
     // An agent that was there before, with what it holds, is not this daemon's to end.
     TearDown(/*leave_agent_running=*/host_agent_->starts() == 0);
@@ -296,7 +299,14 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
   server_ = *std::move(server);
   ServeMetrics();
   server_->SetServing(true);
+  StartPreloads();
   return absl::OkStatus();
+}
+
+void Daemon::StartPreloads() {
+  std::vector<std::string> uuids;
+  for (const Gpu& gpu : gpus_) uuids.push_back(gpu.uuid);
+  preloader_.Start(config_.preloads, std::move(uuids));
 }
 
 // Models are served also where metrics cannot be.
@@ -320,6 +330,7 @@ void Daemon::ServeMetrics() {
 }
 
 void Daemon::Stop() {
+  preloader_.Stop();
   manager_.BeginShutdown();
   server_->Shutdown(config_.stop_timeout);
   host_backend_.ForgetAll();
@@ -336,6 +347,7 @@ void Daemon::Reload(const Config& config) {
 
 void Daemon::TearDown(bool leave_agent_running) {
   if (std::exchange(down_, true)) return;
+  preloader_.Stop();
   exporter_.reset();
   if (activity_subscription_) manager_.events().Unsubscribe(*activity_subscription_);
   server_.reset();

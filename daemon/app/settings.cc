@@ -8,9 +8,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "app/toml_text.h"
 #include "wire/text.h"
 
 namespace modeld::app {
@@ -95,27 +95,8 @@ constexpr Setting kSettings[] = {
      "How long an agent keeps its memory when its modeld has died, for the next one to take over."},
 };
 
-constexpr std::string_view kForeverWord = "forever";
-
 constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
 constexpr std::string_view kFormats[] = {"text", "json"};
-
-// As a TOML basic string.
-std::string Quoted(std::string_view text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      quoted += '\\';
-      quoted += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
-      quoted += absl::StrFormat("\\u%04x", byte);
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "\"";
-}
 
 absl::Status Wrong(const Setting& setting, const std::string& place, std::string_view why) {
   return absl::InvalidArgumentError(wire::StrCat(place, ": ", setting.name, ": ", why));
@@ -260,11 +241,8 @@ struct Parser {
   }
 
   absl::Status operator()(base::Duration Config::*member) const {
-    if (setting.kind == SettingKind::kKeepAlive && only() == kForeverWord) {
-      config.*member = base::Duration::max();
-      return absl::OkStatus();
-    }
-    return Take(ParseDuration(only()), config.*member);
+    const bool may_be_forever = setting.kind == SettingKind::kKeepAlive;
+    return Take(may_be_forever ? ParseKeepAlive(only()) : ParseDuration(only()), config.*member);
   }
 
   absl::Status operator()(bool Config::*member) const {
@@ -352,9 +330,7 @@ struct Printer {
     return Quoted(CapacityText(config.*member));
   }
   std::string operator()(base::Duration Config::*member) const {
-    const base::Duration duration = config.*member;
-    return Quoted(duration == base::Duration::max() ? std::string(kForeverWord)
-                                                    : DurationText(duration));
+    return Quoted(KeepAliveText(config.*member));
   }
   std::string operator()(bool Config::*member) const { return config.*member ? "true" : "false"; }
   std::string operator()(PerGpu<Capacity> Config::*member) const {
@@ -379,22 +355,6 @@ struct Printer {
   }
 };
 
-// Levenshtein's.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
-  }
-  return row.back();
-}
-
 }  // namespace
 
 std::span<const Setting> Settings() { return kSettings; }
@@ -406,19 +366,6 @@ const Setting* FindSetting(std::string_view name) {
 
 std::string EnvironmentName(const Setting& setting) {
   return wire::StrCat("MODELD_", absl::AsciiStrToUpper(wire::ToAbsl(setting.name)));
-}
-
-std::string_view NearestSetting(std::string_view name) {
-  std::string_view nearest;
-  size_t least = name.size() / 2 + 1;  // farther is another word
-  for (const Setting& setting : kSettings) {
-    const size_t distance = EditDistance(name, setting.name);
-    if (distance < least) {
-      least = distance;
-      nearest = setting.name;
-    }
-  }
-  return nearest;
 }
 
 absl::Status Assign(const Setting& setting, const RawValue& value, Config& config) {
@@ -448,6 +395,7 @@ Reloaded TakeReloadable(const Config& wanted, Config& running) {
     if (!setting.reloadable) continue;
     std::visit([&](auto member) { running.*member = wanted.*member; }, setting.member);
   }
+  if (wanted.preloads != running.preloads) reloaded.waiting.push_back(kPreloadTable);
   return reloaded;
 }
 

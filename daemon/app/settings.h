@@ -50,9 +50,6 @@ const Setting* FindSetting(std::string_view name);
 // `MODELD_HOST_CAPACITY`
 std::string EnvironmentName(const Setting& setting);
 
-// The setting's name that is most like `name`; empty if none is.
-std::string_view NearestSetting(std::string_view name);
-
 // Checks what was written and puts it into `config`. INVALID_ARGUMENT names origin and setting.
 absl::Status Assign(const Setting& setting, const RawValue& value, Config& config);
 

@@ -151,6 +151,14 @@ TEST_F(ConfigTest, AReloadTakesOverWhatIsMarkedAndNamesTheRest) {
   EXPECT_THAT(TakeReloadable(wanted, running).taken, IsEmpty());
 }
 
+TEST_F(ConfigTest, AReloadDoesNotPreload) {
+  Config running = Load().config;
+  const Config wanted = Load({}, dir_.Write("m.toml", "[[preload]]\nreference = \"a\"\n")).config;
+  EXPECT_THAT(TakeReloadable(wanted, running).waiting, ElementsAre("preload"));
+  EXPECT_THAT(running.preloads, IsEmpty());
+  EXPECT_THAT(TakeReloadable(wanted, running = wanted).waiting, IsEmpty());
+}
+
 TEST_F(ConfigTest, TheFormOfTheLogComesFromTheEnvironmentToo) {
   EXPECT_EQ(Load().config.log_format, LogFormat::kText);
   around_.environment["MODELD_LOG_FORMAT"] = "json";
