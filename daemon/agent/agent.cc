@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/log_line.h"
 #include "memory/planned_bytes.h"
 #include "wire/error.h"
 
@@ -180,8 +181,8 @@ absl::StatusOr<std::shared_ptr<Agent::Loading>> Agent::Accept(const v1::LoadRequ
                             "ask again later");
   }
   if (!order.ok()) {
-    spdlog::debug("msg=\"load refused\" residency={} error=\"{}\"", id,
-                  std::string(order.status().message()));
+    spdlog::debug("msg=\"load refused\" residency={} error={}", id,
+                  base::QuotedLogValue(std::string(order.status().message())));
     return order.status();
   }
   auto loading = std::make_shared<Loading>();
@@ -240,8 +241,8 @@ void Agent::Update(const v1::UpdateRecord& request, Frames fds) {
   if (record.ok()) {
     held->second.record = *std::move(record);
   } else {
-    spdlog::error("msg=\"record refused\" residency={} error=\"{}\"", request.residency_id(),
-                  std::string(record.status().message()));
+    spdlog::error("msg=\"record refused\" residency={} error={}", request.residency_id(),
+                  base::QuotedLogValue(std::string(record.status().message())));
   }
 }
 
@@ -290,8 +291,8 @@ void Agent::Loaded(const std::shared_ptr<Loading>& loading,
                      : residency->segments.front()->exported.info.page_size_bytes);
   } else {
     // modeld, which is told, logs it.
-    spdlog::debug("msg=\"load failed\" residency={} error=\"{}\"", id,
-                  std::string(result.status().message()));
+    spdlog::debug("msg=\"load failed\" residency={} error={}", id,
+                  base::QuotedLogValue(std::string(result.status().message())));
   }
   // Whoever asked is gone: nobody would ever ask for it to be released.
   const size_t own = order.segment_sizes.size();
@@ -330,8 +331,8 @@ void Agent::Adopt(const v1::AdoptResidency& request, Frames fds) {
   auto adopted = ParseAdopt(request, std::move(fds), allocator_,
                             [this](const std::string& segment) { return FindSegment(segment); });
   if (!adopted.ok()) {
-    spdlog::error("msg=\"adoption refused\" residency={} error=\"{}\"", request.residency_id(),
-                  std::string(adopted.status().message()));
+    spdlog::error("msg=\"adoption refused\" residency={} error={}", request.residency_id(),
+                  base::QuotedLogValue(std::string(adopted.status().message())));
     return;
   }
   const std::string id = adopted->residency->id;

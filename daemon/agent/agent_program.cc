@@ -2,60 +2,22 @@
 
 #include <malloc.h>
 #include <signal.h>
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cstdio>
-#include <cstdlib>
-#include <memory>
 #include <utility>
 
+#include "agent/agent_log.h"
 #include "agent/agent_server.h"
+#include "base/log_line.h"
 #include "base/unix_listener.h"
 
 namespace modeld::agent {
 namespace {
-
-// `<6>`: the priorities of sd-daemon(3).
-class JournalPriority : public spdlog::custom_flag_formatter {
- public:
-  void format(const spdlog::details::log_msg& message, const std::tm&,
-              spdlog::memory_buf_t& line) override {
-    const char digit = message.level <= spdlog::level::debug  ? '7'
-                       : message.level == spdlog::level::info ? '6'
-                       : message.level == spdlog::level::warn ? '4'
-                                                              : '3';
-    for (const char c : {'<', digit, '>'}) line.push_back(c);
-  }
-  std::unique_ptr<custom_flag_formatter> clone() const override {
-    return std::make_unique<JournalPriority>();
-  }
-};
-
-// systemd says which stream it reads; stderr may have been sent elsewhere.
-bool LogsToTheJournal() {
-  const char* const stream = ::getenv("JOURNAL_STREAM");
-  struct stat status;
-  if (stream == nullptr || ::fstat(STDERR_FILENO, &status) != 0) return false;
-  return stream == std::to_string(status.st_dev) + ":" + std::to_string(status.st_ino);
-}
-
-void StartLogging(const std::string& program, const std::string& level) {
-  auto logger = spdlog::stderr_logger_mt("agent");
-  const bool journal = LogsToTheJournal();
-  auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
-  formatter->add_flag<JournalPriority>('*').set_pattern(
-      (journal ? "%*" : "time=%Y-%m-%dT%H:%M:%S.%eZ level=%l ") + ("program=" + program + " %v"));
-  logger->set_formatter(std::move(formatter));
-  logger->set_level(spdlog::level::from_str(level));
-  spdlog::set_default_logger(std::move(logger));
-}
 
 // Every residency costs two descriptors or more.
 void RaiseOpenFiles() {
@@ -77,8 +39,12 @@ wire::UniqueFd TakeStopSignals() {
   return wire::UniqueFd(::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK));
 }
 
-int Refuse(const std::string& program, const absl::Status& why) {
-  std::fprintf(stderr, "%s: %s\n", program.c_str(), std::string(why.message()).c_str());
+int Refuse(const std::string& program, const AgentArguments& arguments, const absl::Status& why) {
+  if (arguments.log_format == "json") {
+    spdlog::error("msg=\"failed\" error={}", base::QuotedLogValue(std::string(why.message())));
+  } else {
+    std::fprintf(stderr, "%s: %s\n", program.c_str(), std::string(why.message()).c_str());
+  }
   return 1;
 }
 
@@ -96,6 +62,9 @@ void AddAgentArguments(CLI::App& app, AgentArguments& arguments) {
   app.add_option("--log-level", arguments.log_level, "Least severe lines that are logged")
       ->capture_default_str()
       ->check(CLI::IsMember({"debug", "info", "warn", "error"}));
+  app.add_option("--log-format", arguments.log_format, "Lines of key=value, or of JSON")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"text", "json"}));
 }
 
 int RunAgent(const std::string& program, const AgentArguments& arguments,
@@ -106,12 +75,12 @@ int RunAgent(const std::string& program, const AgentArguments& arguments,
   RaiseOpenFiles();
   // Threads come and go with loads: a heap for each would keep memory that no load needs any more.
   ::mallopt(M_ARENA_MAX, 2);
-  StartLogging(program, arguments.log_level);
+  StartLogging(program, arguments.log_level, arguments.log_format);
   const wire::UniqueFd stop = TakeStopSignals();
   auto listener = base::UnixListener::Bind(arguments.socket, 0600);
-  if (!listener.ok()) return Refuse(program, listener.status());
+  if (!listener.ok()) return Refuse(program, arguments, listener.status());
   auto options = make();
-  if (!options.ok()) return Refuse(program, options.status());
+  if (!options.ok()) return Refuse(program, arguments, options.status());
 
   options->reader_threads = arguments.threads;
   options->version = MODELD_VERSION;
@@ -119,19 +88,23 @@ int RunAgent(const std::string& program, const AgentArguments& arguments,
   std::atomic<bool> lost{false};
   options->on_device_lost = [&lost](const absl::Status& why) {
     if (lost.exchange(true)) return;
-    spdlog::error("msg=\"the device is lost\" error=\"{}\"", std::string(why.message()));
+    spdlog::error("msg=\"the device is lost\" error={}",
+                  base::QuotedLogValue(std::string(why.message())));
     ::kill(::getpid(), SIGTERM);
   };
-  spdlog::info("msg=\"ready\" pid={} socket={} export={} note=\"{}\"", ::getpid(), arguments.socket,
-               wire::SegmentKindName(options->export_kind),
-               options->export_note.empty() ? options->page_size_note : options->export_note);
+  spdlog::info("msg=\"ready\" pid={} socket={} export={} note={}", ::getpid(),
+               base::LogValue(arguments.socket), wire::SegmentKindName(options->export_kind),
+               base::QuotedLogValue(options->export_note.empty() ? options->page_size_note
+                                                                 : options->export_note));
 
   Agent agent(*std::move(options));
   const auto grace = std::chrono::duration_cast<base::Duration>(
       std::chrono::duration<double>(arguments.grace_seconds));
   AgentServer server(*std::move(listener), agent, stop.get(), grace);
   const absl::Status status = server.Run();
-  if (!status.ok()) spdlog::error("msg=\"failed\" error=\"{}\"", std::string(status.message()));
+  if (!status.ok()) {
+    spdlog::error("msg=\"failed\" error={}", base::QuotedLogValue(std::string(status.message())));
+  }
   if (lost) return 3;
   return status.ok() ? 0 : 1;
 }

@@ -16,9 +16,10 @@ struct AgentArguments {
   double grace_seconds = 60;
   int threads = 0;
   std::string log_level = "info";
+  std::string log_format = "text";  // or `json`
 };
 
-// --socket, --grace, --threads and --log-level.
+// --socket, --grace, --threads, --log-level and --log-format.
 void AddAgentArguments(CLI::App& app, AgentArguments& arguments);
 
 // Serves modeld until SIGTERM or SIGINT, until nobody has been connected for the grace period, or

@@ -10,6 +10,7 @@
 #include <string>
 #include <utility>
 
+#include "base/log_line.h"
 #include "wire/framed_socket.h"
 
 namespace modeld::agent {
@@ -71,7 +72,8 @@ void AgentServer::AcceptAll() {
   while (true) {
     auto accepted = listener_.Accept();
     if (!accepted.ok()) {
-      spdlog::error("msg=\"cannot accept\" error=\"{}\"", std::string(accepted.status().message()));
+      spdlog::error("msg=\"cannot accept\" error={}",
+                    base::QuotedLogValue(std::string(accepted.status().message())));
       pollfd stop = {stop_fd_, POLLIN, 0};
       ::poll(&stop, 1, static_cast<int>(kRest.count()));
       return;
@@ -97,7 +99,7 @@ void AgentServer::ReadAll() {
 }
 
 void AgentServer::HangUp(const absl::Status& why) {
-  spdlog::info("msg=\"modeld is gone\" why=\"{}\"", std::string(why.message()));
+  spdlog::info("msg=\"modeld is gone\" why={}", base::QuotedLogValue(std::string(why.message())));
   agent_.Disconnected(connection_.channel);
   connection_ = {};
   alone_since_ = base::SystemClock().Now();

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/log_line.h"
 #include "wire/error.h"
 #include "wire/memfd.h"
 
@@ -162,11 +163,11 @@ void Digester::Run() {
                    wire::DigestText((*digests)->weights), seconds.count());
       on_done_(id, *std::move(digests));
     } else if (wanted) {
-      spdlog::error("msg=\"no digest\" residency={} error=\"{}\"", id,
-                    std::string(digests.status().message()));
       if (wire::GetReason(digests.status()) == wire::Reason::kDeviceLost) {
         on_done_(id, digests.status());
       } else {
+        spdlog::error("msg=\"no digest\" residency={} error={}", id,
+                      base::QuotedLogValue(std::string(digests.status().message())));
         Later(residency);
       }
     }

@@ -42,16 +42,16 @@ std::vector<std::string> DefaultRoots(const Surroundings& surroundings) {
   return {std::move(cache)};
 }
 
-// The values of the config file; none if there is none and nobody named one.
-absl::StatusOr<RawValues> FileValues(const std::string& named, const Surroundings& surroundings,
-                                     std::string* read) {
+// The config file; an empty one if there is none and nobody named one.
+absl::StatusOr<ConfigFile> ReadFile(const std::string& named, const Surroundings& surroundings,
+                                    std::string* read) {
   const bool is_default = named.empty();
   const std::string path = is_default ? DefaultConfigPath(surroundings) : named;
-  if (path.empty()) return RawValues{};
-  auto values = ReadConfigFile(path);
-  if (is_default && absl::IsNotFound(values.status())) return RawValues{};
-  if (values.ok()) *read = path;
-  return values;
+  if (path.empty()) return ConfigFile{};
+  auto contents = ReadConfigFile(path);
+  if (is_default && absl::IsNotFound(contents.status())) return ConfigFile{};
+  if (contents.ok()) *read = path;
+  return contents;
 }
 
 }  // namespace
@@ -90,8 +90,9 @@ absl::StatusOr<LoadedConfig> LoadConfig(const RawValues& flags, const std::strin
   LoadedConfig loaded;
   const std::string named =
       !file.empty() ? file : surroundings.Variable("MODELD_CONFIG").value_or("");
-  const auto from_file = FileValues(named, surroundings, &loaded.file);
+  auto from_file = ReadFile(named, surroundings, &loaded.file);
   if (!from_file.ok()) return from_file.status();
+  loaded.config.preloads = std::move(from_file->preloads);
 
   for (const Setting& setting : Settings()) {
     const std::string name(setting.name);
@@ -102,7 +103,8 @@ absl::StatusOr<LoadedConfig> LoadConfig(const RawValues& flags, const std::strin
     } else if (const auto variable = surroundings.Variable(EnvironmentName(setting))) {
       value = SplitVariable(setting, *variable);
       MakeAbsolute(setting, surroundings.working_dir, *value);
-    } else if (const auto line = from_file->find(name); line != from_file->end()) {
+    } else if (const auto line = from_file->settings.find(name);
+               line != from_file->settings.end()) {
       value = line->second;
     }
     loaded.origins[name] = value ? value->origin : "default";

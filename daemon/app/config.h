@@ -11,12 +11,15 @@
 
 #include "absl/status/statusor.h"
 #include "app/per_gpu.h"
+#include "app/preload_manifest.h"
 #include "app/quantity.h"
+#include "app/raw_value.h"
 #include "base/clock.h"
 
 namespace modeld::app {
 
 enum class LogLevel { kDebug, kInfo, kWarn, kError };
+enum class LogFormat { kText, kJson };
 
 // The settings; settings.cc has a line for each, with the words that documentation and
 // `--dump-config` show. A member that is added here without one there is not settable.
@@ -32,6 +35,7 @@ struct Config {
   std::vector<uint32_t> allow_gids;
   std::string socket_group;  // empty: the group that the daemon runs with
   LogLevel log_level = LogLevel::kInfo;
+  LogFormat log_format = LogFormat::kText;
   std::string metrics_listen;  // `127.0.0.1:9464`; empty: no metrics
   base::Duration stop_timeout = std::chrono::seconds(5);
   base::Duration agent_grace = std::chrono::seconds(60);
@@ -39,27 +43,12 @@ struct Config {
   base::Duration keep_alive = base::Duration::max();  // which is forever
   base::Duration min_residency{0};
   base::Duration adoption_grace = std::chrono::seconds(10);
+  std::vector<Preload> preloads;  // no setting: the file's alone
 };
 
 // Where a value comes from: `default`, `/etc/modeld/modeld.toml:3`, `MODELD_ROOTS`, `--root`. By
 // setting.
 using Origins = std::map<std::string, std::string>;
-
-// A value as it was written, before anybody knows what it should be.
-struct RawValue {
-  struct Item {
-    std::string text;
-    bool is_number = false;  // a TOML integer
-    std::string place = {};  // in a file: `modeld.toml:3:11`
-  };
-  std::vector<Item> items;
-  bool is_list = false;
-  std::string origin;
-  std::string place = {};  // as an item's
-};
-
-// Name of a setting -> what was written.
-using RawValues = std::map<std::string, RawValue>;
 
 // What the daemon finds around it: its user and environment variables. Given, so that tests can.
 struct Surroundings {

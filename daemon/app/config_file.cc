@@ -5,8 +5,11 @@
 #include <toml++/toml.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <optional>
+#include <span>
 
+#include "app/nearest_name.h"
 #include "app/settings.h"
 #include "wire/error.h"
 #include "wire/text.h"
@@ -33,7 +36,7 @@ std::optional<RawValue::Item> ItemOf(const toml::node& node, const std::string& 
     return RawValue::Item{std::to_string(number->get()), true, place};
   }
   if (const auto* truth = node.as_boolean()) {
-    return RawValue::Item{truth->get() ? "true" : "false", false, place};
+    return RawValue::Item{truth->get() ? "true" : "false", false, place, true};
   }
   return std::nullopt;
 }
@@ -70,29 +73,77 @@ absl::StatusOr<toml::table> ParseToml(std::string_view text, const std::string& 
   }
 }
 
+// `kind`: what the names are.
+absl::Status CheckName(const toml::key& key, std::span<const std::string_view> names,
+                       std::string_view kind, const std::string& path) {
+  const std::string_view name = key.str();
+  if (std::ranges::find(names, name) != names.end()) return absl::OkStatus();
+  const std::string_view nearest = NearestName(name, names);
+  return Wrong(path, key.source(),
+               wire::StrCat("`", name, "` is no ", kind,
+                            nearest.empty() ? std::string("; `man 5 modeld.toml` lists them")
+                                            : wire::StrCat("; did you mean `", nearest, "`?")));
+}
+
+absl::StatusOr<RawTable> TableOf(const toml::table& table, const std::string& path) {
+  RawTable raw{.values = {}, .place = Place(path, table.source())};
+  for (const auto& [key, node] : table) {
+    if (auto status = CheckName(key, PreloadKeys(), "key of a preload", path); !status.ok()) {
+      return status;
+    }
+    auto value = ValueOf(wire::StrCat(kPreloadTable, ".", key.str()), node, path);
+    if (!value.ok()) return value.status();
+    raw.values.emplace(key.str(), *std::move(value));
+  }
+  return raw;
+}
+
+absl::StatusOr<std::vector<Preload>> PreloadsOf(const toml::node& node, const std::string& path) {
+  std::vector<RawTable> tables;
+  const auto* const list = node.as_array();
+  if (list == nullptr) return Wrong(path, node.source(), "write [[preload]], with two brackets");
+  for (const toml::node& element : *list) {
+    const auto* const table = element.as_table();
+    if (table == nullptr) {
+      return Wrong(path, element.source(), "a preload is a table; write [[preload]]");
+    }
+    auto raw = TableOf(*table, path);
+    if (!raw.ok()) return raw.status();
+    tables.push_back(*std::move(raw));
+  }
+  return ParsePreloads(tables);
+}
+
+std::vector<std::string_view> TopLevelNames() {
+  std::vector<std::string_view> names = {kPreloadTable};
+  for (const Setting& setting : Settings()) names.push_back(setting.name);
+  return names;
+}
+
 }  // namespace
 
-absl::StatusOr<RawValues> ParseConfigText(std::string_view text, const std::string& path) {
+absl::StatusOr<ConfigFile> ParseConfigText(std::string_view text, const std::string& path) {
   auto table = ParseToml(text, path);
   if (!table.ok()) return table.status();
-  RawValues values;
+  const std::vector<std::string_view> names = TopLevelNames();
+  ConfigFile file;
   for (const auto& [key, node] : *table) {
     const std::string_view name = key.str();
-    if (FindSetting(name) == nullptr) {
-      const std::string_view nearest = NearestSetting(name);
-      return Wrong(path, key.source(),
-                   wire::StrCat("`", name, "` is no setting",
-                                nearest.empty() ? std::string("; `man 5 modeld.toml` lists them")
-                                                : wire::StrCat("; did you mean `", nearest, "`?")));
+    if (auto status = CheckName(key, names, "setting", path); !status.ok()) return status;
+    if (name == kPreloadTable) {
+      auto preloads = PreloadsOf(node, path);
+      if (!preloads.ok()) return preloads.status();
+      file.preloads = *std::move(preloads);
+      continue;
     }
     auto value = ValueOf(name, node, path);
     if (!value.ok()) return value.status();
-    values.emplace(name, *std::move(value));
+    file.settings.emplace(name, *std::move(value));
   }
-  return values;
+  return file;
 }
 
-absl::StatusOr<RawValues> ReadConfigFile(const std::string& path) {
+absl::StatusOr<ConfigFile> ReadConfigFile(const std::string& path) {
   const wire::UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) {
     const std::string why = wire::StrCat("cannot read ", path, ": ", wire::ErrnoText(errno));

@@ -26,6 +26,9 @@ std::string DumpConfig(const LoadedConfig& loaded) {
     text +=
         wire::StrCat(setting.name, " = ", TomlText(setting, loaded.config), "  # ", origin, "\n");
   }
+  for (const Preload& preload : loaded.config.preloads) {
+    text += wire::StrCat("\n# ", loaded.file, "\n", PreloadText(preload));
+  }
   return text;
 }
 
@@ -46,7 +49,7 @@ std::string DefaultConfigFile() {
     if (setting.reloadable) text += "# A reload (SIGHUP) takes it over.\n";
     text += wire::StrCat("#", setting.name, " = ", setting.default_text, "\n");
   }
-  return text;
+  return wire::StrCat(text, "\n", PreloadHelp());
 }
 
 }  // namespace modeld::app

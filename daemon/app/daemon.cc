@@ -41,6 +41,7 @@ supervisor::AgentSupervisor::Options AgentOptions(const Config& config,
   options.socket_path = runtime_dir.File("agent-host.sock");
   options.grace = config.agent_grace;
   options.log_level = std::string(LevelName(config.log_level));
+  options.log_format = config.log_format == LogFormat::kJson ? "json" : "text";
   return options;
 }
 
@@ -133,7 +134,9 @@ Daemon::Daemon(const Config& config, RuntimeDir runtime_dir,
                 .on_acquired = OnAcquired(activity_),
                 .state = state_.get(),
                 .policy = PolicyOf(config)}),
-      event_logger_(manager_.events()),
+      preloader_(manager_),
+      event_logger_(manager_.events(),
+                    [this](std::string_view reference) { return preloader_.IsLoading(reference); }),
       host_backend_(store, &manager_),
       host_agent_(std::in_place, AgentOptions(config, runtime_dir_), &host_backend_) {
   if (activity_ != nullptr) {
@@ -219,7 +222,8 @@ void Daemon::StartGpus() {
   const base::TimePoint deadline = base::SystemClock().Now() + kGpuPatience;
   for (const Gpu& gpu : gpus_) {
     if (gpu.agent->WaitUntilUp(deadline)) continue;
-    Log(LogLevel::kError, "a GPU's agent does not come up; serving without it",
+    // Its supervisor says why.
+    Log(LogLevel::kInfo, "a GPU's agent does not come up; serving without it",
         {{"device", gpu.uuid}});
   }
 }
@@ -287,7 +291,8 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
        .inspect = [this](const std::string& reference) { return Inspect(reference); },
        .sandbox = [this] { return Sandbox(); },
        .gpu_notes = gpu_notes_,
-       .clock = base::SystemClock()});
+       .clock = base::SystemClock(),
+       .degraded = [this] { return preloader_.notes(); }});
   if (!server.ok()) {
     // An agent that was there before, with what it holds, is not this daemon's to end.
     TearDown(/*leave_agent_running=*/host_agent_->starts() == 0);
@@ -296,7 +301,14 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
   server_ = *std::move(server);
   ServeMetrics();
   server_->SetServing(true);
+  StartPreloads();
   return absl::OkStatus();
+}
+
+void Daemon::StartPreloads() {
+  std::vector<std::string> uuids;
+  for (const Gpu& gpu : gpus_) uuids.push_back(gpu.uuid);
+  preloader_.Start(config_.preloads, std::move(uuids));
 }
 
 // Models are served also where metrics cannot be.
@@ -320,6 +332,7 @@ void Daemon::ServeMetrics() {
 }
 
 void Daemon::Stop() {
+  preloader_.Stop();
   manager_.BeginShutdown();
   server_->Shutdown(config_.stop_timeout);
   host_backend_.ForgetAll();
@@ -336,6 +349,7 @@ void Daemon::Reload(const Config& config) {
 
 void Daemon::TearDown(bool leave_agent_running) {
   if (std::exchange(down_, true)) return;
+  preloader_.Stop();
   exporter_.reset();
   if (activity_subscription_) manager_.events().Unsubscribe(*activity_subscription_);
   server_.reset();

@@ -12,6 +12,7 @@
 #include "app/config.h"
 #include "app/event_logger.h"
 #include "app/fd_store.h"
+#include "app/preloader.h"
 #include "app/runtime_dir.h"
 #include "base/thread_pool.h"
 #include "base/timer.h"
@@ -79,6 +80,7 @@ class Daemon {
   void Restore(std::vector<supervisor::NamedFd> inherited);
   void TellRestored();
   void ServeMetrics();
+  void StartPreloads();
   absl::Status BringUp(std::optional<gid_t> socket_group,
                        std::vector<supervisor::NamedFd> inherited);
   absl::StatusOr<rpc::InspectResult> Inspect(const std::string& reference);
@@ -101,6 +103,7 @@ class Daemon {
   supervisor::Catalog catalog_;
   std::shared_ptr<metrics::Activity> activity_;  // null: no metrics
   residency::Manager manager_;
+  Preloader preloader_;
   EventLogger event_logger_;
   std::optional<uint64_t> activity_subscription_;
   std::optional<uint64_t> state_subscription_;

@@ -32,7 +32,7 @@ std::string Words(EventType type) {
                              {{"_", " "}});
 }
 
-void LogEvent(const Event& event) {
+void LogEvent(const Event& event, LogLevel level) {
   LogFields fields;
   const auto add = [&fields](std::string_view key, std::string value) {
     if (!value.empty() && value != "0") fields.emplace_back(key, std::move(value));
@@ -47,13 +47,19 @@ void LogEvent(const Event& event) {
   add("reason", event.reason);
   add("cause", event.cause);
   add("why", event.message);
-  Log(LevelOf(event.type), Words(event.type), fields);
+  Log(level, Words(event.type), fields);
 }
 
 }  // namespace
 
-EventLogger::EventLogger(residency::EventLog& events)
-    : events_(events), subscription_(events.Subscribe(0, LogEvent)) {}
+EventLogger::EventLogger(residency::EventLog& events,
+                         std::function<bool(std::string_view reference)> is_said)
+    : events_(events),
+      subscription_(events.Subscribe(0, [is_said = std::move(is_said)](const Event& event) {
+        const bool is_another_line =
+            event.type == EventType::kLoadFailed && is_said(event.reference);
+        LogEvent(event, is_another_line ? LogLevel::kDebug : LevelOf(event.type));
+      })) {}
 
 EventLogger::~EventLogger() { events_.Unsubscribe(subscription_); }
 

@@ -2,6 +2,9 @@
 
 #pragma once
 
+#include <functional>
+#include <string_view>
+
 #include "residency/event_log.h"
 
 namespace modeld::app {
@@ -10,8 +13,9 @@ namespace modeld::app {
 // information.
 class EventLogger {
  public:
-  // `events` outlives the logger.
-  explicit EventLogger(residency::EventLog& events);
+  // `events` outlives the logger. A load of what `is_said` names fails in a debug line only:
+  // whoever wants it has a line for it. Thread-safe, does not block.
+  EventLogger(residency::EventLog& events, std::function<bool(std::string_view reference)> is_said);
   ~EventLogger();
   EventLogger(const EventLogger&) = delete;
   EventLogger& operator=(const EventLogger&) = delete;

@@ -11,8 +11,6 @@
 #include <memory>
 #include <mutex>
 
-#include "absl/strings/str_format.h"
-#include "absl/time/time.h"
 #include "wire/mutex.h"
 #include "wire/text.h"
 
@@ -20,8 +18,6 @@ namespace modeld::app {
 namespace {
 
 constexpr size_t kQueueLines = 8192;
-// A text that begins so has been formatted already.
-constexpr std::string_view kFormatted = "msg=";
 
 struct Level {
   LogLevel level;
@@ -45,60 +41,20 @@ LogLevel FromSpdlog(spdlog::level::level_enum level) {
   return level == spdlog::level::warn ? LogLevel::kWarn : LogLevel::kError;
 }
 
-void AppendQuoted(std::string_view text, std::string& line) {
-  line += '"';
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      line += '\\';
-      line += c;
-    } else if (c == '\n') {
-      line += "\\n";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      line += absl::StrFormat("\\x%02x", byte);
-    } else {
-      line += c;
-    }
+std::string Line(LogStyle style, LogFormat format, LogLevel level,
+                 std::chrono::system_clock::time_point time, std::string_view text) {
+  const bool journal = style == LogStyle::kJournal;
+  const std::string_view prefix = journal ? LevelOf(level).journal_prefix : std::string_view();
+  LogFields head;
+  if (!journal) {
+    head = {{"time", base::LogTime(time)}, {"level", std::string(LevelOf(level).name)}};
   }
-  line += '"';
-}
-
-bool IsPlain(std::string_view value) {
-  if (value.empty()) return false;
-  for (const char c : value) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte <= 0x20 || byte == 0x7f || c == '"' || c == '=' || c == '\\') return false;
-  }
-  return true;
-}
-
-std::string FormatFields(const LogFields& fields) {
-  std::string text;
-  for (const auto& [key, value] : fields) {
-    text += wire::StrCat(" ", key, "=");
-    if (IsPlain(value)) {
-      text += value;
-    } else {
-      AppendQuoted(value, text);
-    }
-  }
-  return text;
-}
-
-// `msg="..." key=value ...`
-std::string Format(std::string_view message, const LogFields& fields) {
-  std::string text(kFormatted);
-  AppendQuoted(message, text);
-  return text + FormatFields(fields);
-}
-
-std::string Line(LogStyle style, LogLevel level, std::chrono::system_clock::time_point time,
-                 std::string_view formatted) {
-  if (style == LogStyle::kJournal) return wire::StrCat(LevelOf(level).journal_prefix, formatted);
-  return wire::StrCat(
-      "time=",
-      absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ", absl::FromChrono(time), absl::UTCTimeZone()),
-      " level=", LevelOf(level).name, " ", formatted);
+  if (format == LogFormat::kJson) return wire::StrCat(prefix, base::JsonLogLine(head, text));
+  std::string line(prefix);
+  for (const auto& [key, value] : head) line += wire::StrCat(key, "=", value, " ");
+  line += base::IsLogText(text) ? std::string(text) : base::LogText(text, {});
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  return line;
 }
 
 // How often the writing thread has come to a request to flush. Thread-safe.
@@ -132,16 +88,13 @@ Flushes& flushes() {
 
 class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  explicit StderrSink(LogStyle style) : style_(style) {}
+  StderrSink(LogStyle style, LogFormat format) : style_(style), format_(format) {}
 
  private:
   void sink_it_(const spdlog::details::log_msg& message) override {
     const std::string_view payload(message.payload.data(), message.payload.size());
-    std::string line =
-        Line(style_, FromSpdlog(message.level), message.time,
-             payload.starts_with(kFormatted) ? std::string(payload) : Format(payload, {}));
-    std::replace(line.begin(), line.end(), '\n', ' ');
-    line += '\n';
+    const std::string line =
+        Line(style_, format_, FromSpdlog(message.level), message.time, payload) + '\n';
     // One write, so that lines of several processes do not mix. A stderr that is gone loses its
     // lines.
     for (size_t done = 0; done < line.size();) {
@@ -155,14 +108,15 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
   void flush_() override { flushes().Add(); }
 
   const LogStyle style_;
+  const LogFormat format_;
 };
 
 }  // namespace
 
 std::string FormatLogLine(LogStyle style, LogLevel level,
                           std::chrono::system_clock::time_point time, std::string_view message,
-                          const LogFields& fields) {
-  return Line(style, level, time, Format(message, fields));
+                          const LogFields& fields, LogFormat format) {
+  return Line(style, format, level, time, base::LogText(message, fields));
 }
 
 LogStyle StyleOfStderr(const Surroundings& surroundings) {
@@ -173,10 +127,10 @@ LogStyle StyleOfStderr(const Surroundings& surroundings) {
   return *stream == here ? LogStyle::kJournal : LogStyle::kPlain;
 }
 
-Logging::Logging(LogLevel level, LogStyle style) {
+Logging::Logging(LogLevel level, LogStyle style, LogFormat format) {
   spdlog::init_thread_pool(kQueueLines, 1);
   auto logger = std::make_shared<spdlog::async_logger>(
-      "modeld", std::make_shared<StderrSink>(style), spdlog::thread_pool(),
+      "modeld", std::make_shared<StderrSink>(style, format), spdlog::thread_pool(),
       spdlog::async_overflow_policy::overrun_oldest);
   logger->set_level(LevelOf(level).spdlog);
   spdlog::set_default_logger(std::move(logger));
@@ -196,7 +150,7 @@ void Logging::SetLevel(LogLevel level) { spdlog::set_level(LevelOf(level).spdlog
 void Log(LogLevel level, std::string_view message, const LogFields& fields) {
   spdlog::logger* const logger = spdlog::default_logger_raw();
   if (logger == nullptr || !logger->should_log(LevelOf(level).spdlog)) return;
-  const std::string text = Format(message, fields);
+  const std::string text = base::LogText(message, fields);
   logger->log(LevelOf(level).spdlog, spdlog::string_view_t(text.data(), text.size()));
 }
 

@@ -1,28 +1,28 @@
-// The log: lines of key=value on stderr.
+// The log: lines of key=value, or of JSON, on stderr.
 
 #pragma once
 
 #include <chrono>
 #include <string>
 #include <string_view>
-#include <utility>
-#include <vector>
 
 #include "app/config.h"
+#include "base/log_line.h"
 
 namespace modeld::app {
 
-using LogFields = std::vector<std::pair<std::string_view, std::string>>;
+using base::LogFields;
 
 enum class LogStyle {
   kPlain,    // time=2026-01-31T08:15:00.123Z level=info msg="ready" pid=7
   kJournal,  // <6>msg="ready" pid=7, as sd-daemon(3) wants it
 };
 
-// A line without its end. Fields are written in order, quoted where a value needs it.
+// A line without its end. Fields are written in order; LogFormat::kJson has time and level as
+// fields where kPlain has them, and the journal's prefix before the object.
 std::string FormatLogLine(LogStyle style, LogLevel level,
                           std::chrono::system_clock::time_point time, std::string_view message,
-                          const LogFields& fields);
+                          const LogFields& fields, LogFormat format = LogFormat::kText);
 
 // kJournal if stderr is what JOURNAL_STREAM says, which systemd sets.
 LogStyle StyleOfStderr(const Surroundings& surroundings);
@@ -32,7 +32,7 @@ LogStyle StyleOfStderr(const Surroundings& surroundings);
 // thousand lines, the oldest are dropped. One at a time.
 class Logging {
  public:
-  Logging(LogLevel level, LogStyle style);
+  Logging(LogLevel level, LogStyle style, LogFormat format = LogFormat::kText);
   // What was logged is written.
   ~Logging();
   // From the next line on. Thread-safe.

@@ -31,6 +31,8 @@ constexpr Unit kSizes[] = {
     {"", 1},
 };
 
+constexpr std::string_view kForeverWord = "forever";
+
 constexpr Unit kDurations[] = {
     {"h", 3'600'000'000'000},
     {"min", 60'000'000'000},
@@ -161,6 +163,18 @@ std::string DurationText(base::Duration duration) {
     if (nanos % unit.factor == 0) return wire::StrCat(nanos / unit.factor, unit.name);
   }
   return absl::StrFormat("%.6fms", static_cast<double>(nanos) / 1e6);
+}
+
+absl::StatusOr<base::Duration> ParseKeepAlive(std::string_view text) {
+  if (text == kForeverWord) return base::Duration::max();
+  const auto duration = ParseDuration(text);
+  if (duration.ok()) return duration;
+  return absl::InvalidArgumentError(
+      wire::StrCat(wire::ToStd(duration.status().message()), ", or `", kForeverWord, "`"));
+}
+
+std::string KeepAliveText(base::Duration duration) {
+  return duration == base::Duration::max() ? std::string(kForeverWord) : DurationText(duration);
 }
 
 }  // namespace modeld::app

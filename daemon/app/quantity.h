@@ -36,4 +36,8 @@ std::string HumanSize(uint64_t bytes);
 absl::StatusOr<base::Duration> ParseDuration(std::string_view text);
 std::string DurationText(base::Duration duration);
 
+// The same, or `forever`, which is Duration::max().
+absl::StatusOr<base::Duration> ParseKeepAlive(std::string_view text);
+std::string KeepAliveText(base::Duration duration);
+
 }  // namespace modeld::app

@@ -38,6 +38,14 @@ void Say(const absl::Status& status) {
   if (!hint.empty()) std::cerr << "modeld: " << hint << "\n";
 }
 
+// Where the log is read by machines, it has no line of another kind.
+void SayNotStarted(const Config& config, const absl::Status& status) {
+  if (config.log_format == LogFormat::kText) return Say(status);
+  Log(LogLevel::kError, "failed",
+      {{"why", std::string(wire::ToStd(status.message()))},
+       {"hint", wire::GetErrorInfo(status).hint}});
+}
+
 std::vector<std::string> MissingRoots(const Config& config) {
   std::vector<std::string> missing;
   for (const std::string& root : config.roots) {
@@ -170,12 +178,13 @@ void StopOrLeave(Daemon& daemon, Signals& signals) {
 int Serve(const CommandLine& command, const LoadedConfig& loaded) {
   std::vector<supervisor::NamedFd> inherited = TakeInheritedFds();
   Signals signals;
-  const Logging logging(loaded.config.log_level, StyleOfStderr(TheSurroundings()));
+  const Logging logging(loaded.config.log_level, StyleOfStderr(TheSurroundings()),
+                        loaded.config.log_format);
   LogStart(loaded, RaiseFdLimit());
   std::unique_ptr<FdStore> store = FdStore::Find(TheSurroundings(), inherited);
   auto daemon = Daemon::Start(loaded.config, store.get(), std::move(inherited));
   if (!daemon.ok()) {
-    Say(daemon.status());
+    SayNotStarted(loaded.config, daemon.status());
     return kFailed;
   }
   Log(LogLevel::kInfo, "ready", {{"socket", loaded.config.runtime_dir + "/modeld.sock"}});

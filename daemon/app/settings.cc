@@ -8,9 +8,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "app/toml_text.h"
 #include "wire/text.h"
 
 namespace modeld::app {
@@ -60,6 +60,9 @@ constexpr Setting kSettings[] = {
      "that its members can reach them. Empty: the group that modeld runs with."},
     {"log_level", "", SettingKind::kLogLevel, &Config::log_level, "\"info\"",
      "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\".", true},
+    {"log_format", "", SettingKind::kLogFormat, &Config::log_format, "\"text\"",
+     "How it is logged: \"text\", lines of key=value, or \"json\", an object a line whose values "
+     "are text."},
     {"metrics_listen", "", SettingKind::kAddress, &Config::metrics_listen, "\"\"",
      "Where Prometheus may collect metrics: a port (\"9464\") of this machine alone, or an address "
      "and\n"
@@ -92,26 +95,8 @@ constexpr Setting kSettings[] = {
      "How long an agent keeps its memory when its modeld has died, for the next one to take over."},
 };
 
-constexpr std::string_view kForeverWord = "forever";
-
 constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
-
-// As a TOML basic string.
-std::string Quoted(std::string_view text) {
-  std::string quoted = "\"";
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      quoted += '\\';
-      quoted += c;
-    } else if (byte < 0x20 || byte == 0x7f) {
-      quoted += absl::StrFormat("\\u%04x", byte);
-    } else {
-      quoted += c;
-    }
-  }
-  return quoted + "\"";
-}
+constexpr std::string_view kFormats[] = {"text", "json"};
 
 absl::Status Wrong(const Setting& setting, const std::string& place, std::string_view why) {
   return absl::InvalidArgumentError(wire::StrCat(place, ": ", setting.name, ": ", why));
@@ -256,11 +241,8 @@ struct Parser {
   }
 
   absl::Status operator()(base::Duration Config::*member) const {
-    if (setting.kind == SettingKind::kKeepAlive && only() == kForeverWord) {
-      config.*member = base::Duration::max();
-      return absl::OkStatus();
-    }
-    return Take(ParseDuration(only()), config.*member);
+    const bool may_be_forever = setting.kind == SettingKind::kKeepAlive;
+    return Take(may_be_forever ? ParseKeepAlive(only()) : ParseDuration(only()), config.*member);
   }
 
   absl::Status operator()(bool Config::*member) const {
@@ -272,17 +254,11 @@ struct Parser {
   }
 
   absl::Status operator()(LogLevel Config::*member) const {
-    const auto level = std::ranges::find(kLevels, only());
-    if (level == std::end(kLevels)) {
-      return Wrong(setting, value,
-                   wire::StrCat(Quoted(only()), " is none of: ",
-                                absl::StrJoin(kLevels, ", ",
-                                              [](std::string* out, std::string_view level_name) {
-                                                out->append(level_name);
-                                              })));
-    }
-    config.*member = static_cast<LogLevel>(level - std::begin(kLevels));
-    return absl::OkStatus();
+    return TakeWord(kLevels, config.*member);
+  }
+
+  absl::Status operator()(LogFormat Config::*member) const {
+    return TakeWord(kFormats, config.*member);
   }
 
   absl::Status operator()(PerGpu<Capacity> Config::*member) const {
@@ -294,6 +270,19 @@ struct Parser {
       if (text == "auto" || text == "vmm" || text == "ipc") return std::string(text);
       return absl::InvalidArgumentError(wire::StrCat(Quoted(text), " is none of: auto, vmm, ipc"));
     });
+  }
+
+  // `words` are those of the enumerators, in their order.
+  template <class T>
+  absl::Status TakeWord(std::span<const std::string_view> words, T& to) const {
+    const auto word = std::ranges::find(words, only());
+    if (word == words.end()) {
+      const std::string list = absl::StrJoin(
+          words, ", ", [](std::string* out, std::string_view name) { out->append(name); });
+      return Wrong(setting, value, wire::StrCat(Quoted(only()), " is none of: ", list));
+    }
+    to = static_cast<T>(word - words.begin());
+    return absl::OkStatus();
   }
 
   // `VALUE` for all, `GPU-<uuid>=VALUE` for one.
@@ -341,9 +330,7 @@ struct Printer {
     return Quoted(CapacityText(config.*member));
   }
   std::string operator()(base::Duration Config::*member) const {
-    const base::Duration duration = config.*member;
-    return Quoted(duration == base::Duration::max() ? std::string(kForeverWord)
-                                                    : DurationText(duration));
+    return Quoted(KeepAliveText(config.*member));
   }
   std::string operator()(bool Config::*member) const { return config.*member ? "true" : "false"; }
   std::string operator()(PerGpu<Capacity> Config::*member) const {
@@ -363,23 +350,10 @@ struct Printer {
   std::string operator()(LogLevel Config::*member) const {
     return Quoted(kLevels[static_cast<size_t>(config.*member)]);
   }
-};
-
-// Levenshtein's.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
-    for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t above = row[j];
-      row[j] = std::min({above + 1, row[j - 1] + 1, diagonal + (a[i - 1] == b[j - 1] ? 0 : 1)});
-      diagonal = above;
-    }
+  std::string operator()(LogFormat Config::*member) const {
+    return Quoted(kFormats[static_cast<size_t>(config.*member)]);
   }
-  return row.back();
-}
+};
 
 }  // namespace
 
@@ -392,19 +366,6 @@ const Setting* FindSetting(std::string_view name) {
 
 std::string EnvironmentName(const Setting& setting) {
   return wire::StrCat("MODELD_", absl::AsciiStrToUpper(wire::ToAbsl(setting.name)));
-}
-
-std::string_view NearestSetting(std::string_view name) {
-  std::string_view nearest;
-  size_t least = name.size() / 2 + 1;  // farther is another word
-  for (const Setting& setting : kSettings) {
-    const size_t distance = EditDistance(name, setting.name);
-    if (distance < least) {
-      least = distance;
-      nearest = setting.name;
-    }
-  }
-  return nearest;
 }
 
 absl::Status Assign(const Setting& setting, const RawValue& value, Config& config) {
@@ -434,6 +395,7 @@ Reloaded TakeReloadable(const Config& wanted, Config& running) {
     if (!setting.reloadable) continue;
     std::visit([&](auto member) { running.*member = wanted.*member; }, setting.member);
   }
+  if (wanted.preloads != running.preloads) reloaded.waiting.push_back(kPreloadTable);
   return reloaded;
 }
 

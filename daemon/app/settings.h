@@ -23,6 +23,7 @@ enum class SettingKind {
   kDuration,
   kKeepAlive,
   kLogLevel,
+  kLogFormat,
   kGpus,
   kAddress,
   kPerGpu,
@@ -35,7 +36,7 @@ struct Setting {
   SettingKind kind;
   std::variant<std::string Config::*, std::vector<std::string> Config::*,
                std::vector<uint32_t> Config::*, Capacity Config::*, base::Duration Config::*,
-               LogLevel Config::*, bool Config::*, PerGpu<Capacity> Config::*,
+               LogLevel Config::*, LogFormat Config::*, bool Config::*, PerGpu<Capacity> Config::*,
                PerGpu<std::string> Config::*>
       member;
   std::string_view default_text;  // as TOML, where documentation shows it
@@ -48,9 +49,6 @@ const Setting* FindSetting(std::string_view name);
 
 // `MODELD_HOST_CAPACITY`
 std::string EnvironmentName(const Setting& setting);
-
-// The setting's name that is most like `name`; empty if none is.
-std::string_view NearestSetting(std::string_view name);
 
 // Checks what was written and puts it into `config`. INVALID_ARGUMENT names origin and setting.
 absl::Status Assign(const Setting& setting, const RawValue& value, Config& config);

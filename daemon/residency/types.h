@@ -30,6 +30,8 @@ struct ModelSpec {
   bool keep_host = false;
   plan::LoadConfig config;
   std::string expected_digest;  // `sha256:...`; empty: whatever it is
+
+  bool operator==(const ModelSpec&) const = default;
 };
 
 // What makes two wishes the same wish.

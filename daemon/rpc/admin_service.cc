@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "residency/spec_check.h"
 #include "rpc/convert.h"
 #include "rpc/load_reactor.h"
 #include "rpc/unary_call.h"
@@ -62,7 +63,8 @@ grpc::ServerUnaryReactor* AdminService::RemoveAlias(grpc::CallbackServerContext*
                                                     const v1::RemoveAliasRequest* request,
                                                     v1::RemoveAliasResponse* response) {
   const auto call = UnaryCall::Start();
-  if (const absl::Status status = CheckAliasName(request->name(), "name"); !status.ok()) {
+  if (const absl::Status status = residency::CheckAliasName(request->name(), "name");
+      !status.ok()) {
     call->Refuse(status);
     return call.get();
   }

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "residency/spec_check.h"
 #include "rpc/acquire_reactor.h"
 #include "rpc/inspect_reactor.h"
 #include "rpc/listings.h"
@@ -130,7 +131,7 @@ grpc::ServerUnaryReactor* ResidencyService::ListDevices(grpc::CallbackServerCont
 
 grpc::ServerWriteReactor<v1::InspectCheckpointResponse>* ResidencyService::InspectCheckpoint(
     grpc::CallbackServerContext* context, const v1::InspectCheckpointRequest* request) {
-  absl::Status status = CheckReference(request->reference(), "reference");
+  absl::Status status = residency::CheckReference(request->reference(), "reference");
   if (status.ok() && !inspections_->Enter()) {
     status = TooMany("InspectCheckpoint", inspections_->limit());
   }

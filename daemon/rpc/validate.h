@@ -28,8 +28,6 @@ absl::StatusOr<residency::SetAliasRequest> ToSetAliasRequest(const v1::SetAliasR
                                                              base::TimePoint now);
 absl::StatusOr<residency::EvictRequest> ToEvictRequest(const v1::EvictRequest& request,
                                                        base::TimePoint now);
-absl::Status CheckAliasName(const std::string& name, const std::string& field);
-absl::Status CheckReference(const std::string& reference, const std::string& field);
 absl::Status CheckSelector(const std::string& selector);
 
 }  // namespace modeld::rpc

@@ -51,9 +51,10 @@ AgentProcess::Options ProcessOptions(const AgentSupervisor::Options& options) {
   process.socket_path = options.socket_path;
   process.start_timeout = options.start_timeout;
   process.arguments = {
-      "--grace",     absl::StrCat(std::chrono::duration<double>(options.grace).count()),
-      "--threads",   absl::StrCat(options.reader_threads),
-      "--log-level", options.log_level};
+      "--grace",      absl::StrCat(std::chrono::duration<double>(options.grace).count()),
+      "--threads",    absl::StrCat(options.reader_threads),
+      "--log-level",  options.log_level,
+      "--log-format", options.log_format};
   process.arguments.insert(process.arguments.end(), options.arguments.begin(),
                            options.arguments.end());
   process.environment = options.environment;
@@ -204,14 +205,20 @@ void AgentSupervisor::Adopt(const residency::ResidencyRecord& record,
 
 void AgentSupervisor::Run() {
   base::Duration pause{};
+  std::string said;  // one that fails as it did before is one failure
   while (true) {
     const base::TimePoint began = Now();
     auto connection = process_.Reach();
     starts_.store(process_.starts(), std::memory_order_relaxed);
     const absl::Status why = connection.ok() ? Serve(*std::move(connection)) : connection.status();
-    if (Rest({})) return WentDown(absl::CancelledError("modeld is stopping"));
-    WentDown(why);
-    spdlog::error("the {} is away: {}", options_.label, std::string(why.message()));
+    if (Rest({})) {
+      WentDown(absl::CancelledError("modeld is stopping"));
+      return;
+    }
+    if (!WentDown(why) && said != std::string(why.message())) {
+      said = std::string(why.message());
+      spdlog::error("the {} is away: {}", options_.label, said);
+    }
     // Only a first end is answered at once: an agent that fails as it starts must not be started as
     // fast as it fails.
     if (Now() - began > kLongLife) pause = {};
@@ -340,14 +347,16 @@ void AgentSupervisor::CameUp(std::shared_ptr<AgentLink> link, const residency::A
   SetPhase(Phase::kUp, absl::OkStatus());
 }
 
-void AgentSupervisor::WentDown(const absl::Status& why) {
+bool AgentSupervisor::WentDown(const absl::Status& why) {
   std::map<std::string, InFlight> loads;
   std::map<std::string, InFlight> readings;
   std::set<std::string> releases;
   bool was_up = false;
+  bool is_awaited = false;
   {
     wire::MutexLock lock(mutex_);
     was_up = phase_ == Phase::kUp;
+    is_awaited = phase_ == Phase::kStarting && !in_background_;
     link_ = nullptr;
     why_down_ = why;
     loads.swap(loads_);
@@ -377,6 +386,7 @@ void AgentSupervisor::WentDown(const absl::Status& why) {
             absl::StrCat("the ", options_.label, " died (", std::string(why.message()), ")"), ""));
   }
   SetPhase(Phase::kDown, why);
+  return was_up || is_awaited;
 }
 
 absl::Status AgentSupervisor::Handle(wire::Frame frame) {

@@ -45,6 +45,7 @@ class AgentSupervisor : public residency::DeviceBackend {
     base::Duration grace = std::chrono::seconds(60);  // how long an agent waits for a modeld
     int reader_threads = 0;                           // per load; 0: the agent's default
     std::string log_level = "info";
+    std::string log_format = "text";  // or `json`
     base::Duration start_timeout = std::chrono::seconds(10);
   };
 
@@ -99,7 +100,8 @@ class AgentSupervisor : public residency::DeviceBackend {
   absl::StatusOr<wire::Frame> Receive(wire::FramedSocket& socket, base::TimePoint deadline);
   void CameUp(std::shared_ptr<AgentLink> link, const residency::AgentInfo& info,
               std::vector<InventoryEntry> inventory);
-  void WentDown(const absl::Status& why);
+  // True if whoever is told makes a line of it: it was up, or Start returns why it is not.
+  bool WentDown(const absl::Status& why);
   absl::Status Handle(wire::Frame frame);
   void OnDone(const v1::LoadDone& done, std::vector<wire::UniqueFd> fds);
   void OnFailed(const v1::LoadFailed& failed);

@@ -17,6 +17,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/log_line.h"
 
 namespace modeld::supervisor {
 namespace {
@@ -121,8 +122,8 @@ void DigestCache::Store(const std::string& key, const plan::ContentDigests& dige
   if (error) {
     std::error_code ignored;
     fs::remove(beside, ignored);
-    spdlog::warn("msg=\"digest not cached\" directory={} error=\"{}\"", directory_,
-                 error.message());
+    spdlog::warn("msg=\"digest not cached\" directory={} error={}", base::LogValue(directory_),
+                 base::QuotedLogValue(error.message()));
     return;
   }
   {

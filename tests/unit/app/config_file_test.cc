@@ -21,17 +21,22 @@ TEST(ConfigFile, KeepsValuesAndWhereTheyStand) {
   const auto values =
       ParseConfigText("# models\nroots = [\"/a\", \"/b\"]\n\nhost_capacity = 4096\n", "m.toml");
   ASSERT_TRUE(values.ok()) << values.status();
-  ASSERT_EQ(values->size(), 2u);
-  const RawValue& roots = values->at("roots");
+  ASSERT_EQ(values->settings.size(), 2u);
+  const RawValue& roots = values->settings.at("roots");
   EXPECT_TRUE(roots.is_list);
   ASSERT_EQ(roots.items.size(), 2u);
   EXPECT_EQ(roots.items[1].text, "/b");
   EXPECT_EQ(roots.origin, "m.toml:2");
-  EXPECT_TRUE(values->at("host_capacity").items[0].is_number);
-  EXPECT_EQ(values->at("host_capacity").origin, "m.toml:4");
+  EXPECT_TRUE(values->settings.at("host_capacity").items[0].is_number);
+  EXPECT_EQ(values->settings.at("host_capacity").origin, "m.toml:4");
 }
 
-TEST(ConfigFile, MayBeEmpty) { EXPECT_TRUE(ParseConfigText("", "m.toml")->empty()); }
+TEST(ConfigFile, MayBeEmpty) {
+  const auto file = ParseConfigText("", "m.toml");
+  ASSERT_TRUE(file.ok()) << file.status();
+  EXPECT_TRUE(file->settings.empty());
+  EXPECT_TRUE(file->preloads.empty());
+}
 
 TEST(ConfigFile, NamesLineAndColumnOfWhatIsNoToml) {
   EXPECT_THAT(Refusal("roots = []\nstate_dir = \n"), HasSubstr("/etc/m.toml:2:"));
@@ -57,7 +62,7 @@ TEST(ConfigFile, IsReadFromDisk) {
   const test::TempDir dir;
   const auto values = ReadConfigFile(dir.Write("m.toml", "log_level = \"debug\""));
   ASSERT_TRUE(values.ok()) << values.status();
-  EXPECT_EQ(values->at("log_level").items[0].text, "debug");
+  EXPECT_EQ(values->settings.at("log_level").items[0].text, "debug");
   EXPECT_TRUE(absl::IsNotFound(ReadConfigFile(dir / "none").status()));
   EXPECT_TRUE(absl::IsUnavailable(ReadConfigFile(dir.path()).status()));
   EXPECT_TRUE(absl::IsInvalidArgument(

@@ -107,6 +107,8 @@ TEST_F(ConfigTest, NamesSettingAndPlaceOfWhatIsWrong) {
   // Of a list, the item.
   EXPECT_THAT(in_file("roots = [\n  \"/a\",\n  \"b\"]"), HasSubstr("m.toml:3:3: roots: \"b\""));
   EXPECT_THAT(in_file("log_level = \"loud\""), HasSubstr("debug, info, warn, error"));
+  EXPECT_THAT(in_file("log_format = \"xml\""),
+              HasSubstr("m.toml:1:14: log_format: \"xml\" is none of: text, json"));
   EXPECT_THAT(in_file("allow_uids = [\"alice\"]"), HasSubstr("`id`"));
   EXPECT_THAT(in_file("allow_uids = [-1]"), HasSubstr("allow_uids"));
   EXPECT_THAT(in_file("allow_uids = [4294967295]"), HasSubstr("allow_uids"));
@@ -147,6 +149,20 @@ TEST_F(ConfigTest, AReloadTakesOverWhatIsMarkedAndNamesTheRest) {
   EXPECT_THAT(running.allow_uids, ElementsAre(7));
   EXPECT_EQ(running.host_capacity.percent, 75);
   EXPECT_THAT(TakeReloadable(wanted, running).taken, IsEmpty());
+}
+
+TEST_F(ConfigTest, AReloadDoesNotPreload) {
+  Config running = Load().config;
+  const Config wanted = Load({}, dir_.Write("m.toml", "[[preload]]\nreference = \"a\"\n")).config;
+  EXPECT_THAT(TakeReloadable(wanted, running).waiting, ElementsAre("preload"));
+  EXPECT_THAT(running.preloads, IsEmpty());
+  EXPECT_THAT(TakeReloadable(wanted, running = wanted).waiting, IsEmpty());
+}
+
+TEST_F(ConfigTest, TheFormOfTheLogComesFromTheEnvironmentToo) {
+  EXPECT_EQ(Load().config.log_format, LogFormat::kText);
+  around_.environment["MODELD_LOG_FORMAT"] = "json";
+  EXPECT_EQ(Load().config.log_format, LogFormat::kJson);
 }
 
 TEST_F(ConfigTest, TakesNumbersWhereTheyMakeSense) {

@@ -60,10 +60,11 @@ TEST(ConfigText, TheInstalledFileIsTheGeneratedOne) {
 TEST(ConfigText, TheInstalledFileIsReadable) {
   const auto values = ReadConfigFile(MODELD_CONFIG_FILE);
   ASSERT_TRUE(values.ok()) << values.status();
-  EXPECT_TRUE(values->empty());
+  EXPECT_TRUE(values->settings.empty());
+  EXPECT_TRUE(values->preloads.empty());
 }
 
-TEST(ConfigText, TheInstalledFileIsReadableWithAllSettingsIn) {
+TEST(ConfigText, TheInstalledFileIsReadableWithEverythingIn) {
   std::istringstream lines(DefaultConfigFile());
   std::string text;
   for (std::string line; std::getline(lines, line);) {
@@ -72,7 +73,9 @@ TEST(ConfigText, TheInstalledFileIsReadableWithAllSettingsIn) {
   }
   const auto values = ParseConfigText(text, "modeld.toml");
   ASSERT_TRUE(values.ok()) << values.status();
-  EXPECT_EQ(values->size(), Settings().size());
+  EXPECT_EQ(values->settings.size(), Settings().size());
+  ASSERT_EQ(values->preloads.size(), 1u);
+  EXPECT_EQ(values->preloads.front().spec.reference, "sd/backbone.safetensors");
 }
 
 TEST(ConfigText, ADumpReadsBackAsTheSame) {
@@ -80,7 +83,9 @@ TEST(ConfigText, ADumpReadsBackAsTheSame) {
   const std::string file =
       dir.Write("m.toml",
                 "roots = [\"/a \\\"b\\\"\\\\\", \"/c\\u0007\"]\nhost_capacity = \"1536MiB\"\n"
-                "allow_gids = [5]\nstop_timeout = \"90s\"\nlog_level = \"warn\"\n");
+                "allow_gids = [5]\nstop_timeout = \"90s\"\nlog_level = \"warn\"\n"
+                "log_format = \"json\"\n[[preload]]\nreference = \"a\"\npin = true\n"
+                "[[preload]]\nreference = \"b\"\nkeep_alive = \"0s\"\n");
   const auto first = LoadConfig({}, file, Around());
   ASSERT_TRUE(first.ok()) << first.status();
   const std::string dump = DumpConfig(*first);
@@ -91,6 +96,8 @@ TEST(ConfigText, ADumpReadsBackAsTheSame) {
   for (const Setting& setting : Settings()) {
     EXPECT_EQ(TomlText(setting, first->config), TomlText(setting, second->config)) << setting.name;
   }
+  EXPECT_EQ(first->config.preloads.size(), 2u);
+  EXPECT_EQ(first->config.preloads, second->config.preloads);
 }
 
 TEST(Settings, HaveHelpAndVariables) {

@@ -41,6 +41,19 @@ TEST(LogLine, StaysOneLineWhateverIsInIt) {
             "<6>msg=\"a\\nb\\\"c\\\\\" path=\"/x\\ny=\\x01\" empty=\"\" plain=/a/b:1");
 }
 
+TEST(LogLine, CanBeJson) {
+  EXPECT_EQ(FormatLogLine(LogStyle::kPlain, LogLevel::kWarn, kTime, "agent died",
+                          {{"pid", "7"}, {"why", "killed\nby \xff"}}, LogFormat::kJson),
+            R"({"time":"2023-11-14T22:13:20.123Z","level":"warn","msg":"agent died","pid":"7",)"
+            "\"why\":\"killed\\nby \uFFFD\"}");
+}
+
+TEST(LogLine, LeavesTimeAndLevelToTheJournalInJsonToo) {
+  EXPECT_EQ(FormatLogLine(LogStyle::kJournal, LogLevel::kError, kTime, "x", {{"a", "b"}},
+                          LogFormat::kJson),
+            R"(<3>{"msg":"x","a":"b"})");
+}
+
 // What is written to stderr while it lives.
 class CapturedStderr {
  public:
@@ -75,6 +88,19 @@ TEST(Logging, WritesWhatBothWaysLog) {
   EXPECT_THAT(text, MatchesRegex("time=[0-9T:.-]+Z level=warn msg=\"from afar\"\n"
                                  "time=[0-9T:.-]+Z level=warn msg=\"formatted\" by=itself \n"
                                  "time=[0-9T:.-]+Z level=info msg=\"from here\" pid=7\n"));
+}
+
+TEST(Logging, WritesJsonOfWhatBothWaysLog) {
+  const CapturedStderr captured;
+  {
+    const Logging logging(LogLevel::kInfo, LogStyle::kJournal, LogFormat::kJson);
+    spdlog::warn("from {}", "afar");
+    spdlog::error("msg=\"formatted\" by={}\n", "itself");
+    Log(LogLevel::kInfo, "from here", {{"pid", "7"}});
+  }
+  EXPECT_EQ(captured.text(),
+            "<4>{\"msg\":\"from afar\"}\n<3>{\"msg\":\"formatted\",\"by\":\"itself\"}\n"
+            "<6>{\"msg\":\"from here\",\"pid\":\"7\"}\n");
 }
 
 TEST(Logging, CanBeTurnedDown) {
