@@ -262,6 +262,7 @@ void Manager::JoinInto(Residency& residency, Residency& other) {
   registry_.Forget(residency);  // frees its keys
   registry_.Recognize(other);
   TellRecord(other);
+  LearnDigests();
   SettleSoon(other);  // its keep-alive may be another one
   if (other.state() == State::kReady) RememberContent(other);
 
