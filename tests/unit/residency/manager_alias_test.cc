@@ -320,5 +320,16 @@ TEST_F(AliasTest, LearnsTheDigestOfWhatItsFilesTurnOutToBe) {
   EXPECT_EQ(Look().aliases.at(0).digest, wire::DigestText(digests->content->weights));
 }
 
+TEST_F(PinTest, IsToldToAnAgentThatHasItFromBefore) {
+  const Key key = {"k", "host", ""};
+  manager_.Restore({.pins = {key}});
+  ResidencyRecord record;
+  record.id = "00000000000000aa";
+  record.sources = {{.content_key = "k", .format = "safetensors", .references = {"r"}}};
+  record.device = "host";
+  manager_.OnInventory(record, backend_.Memory(record.id, *MakePlan(4 * kUnit)), nullptr);
+  EXPECT_TRUE(backend_.records.at(record.id).pinned);
+}
+
 }  // namespace
 }  // namespace modeld::residency
