@@ -17,7 +17,7 @@ namespace modeld::residency {
 namespace {
 
 // More would not be read.
-constexpr size_t kNamedHolders = 3;
+constexpr size_t kNamedUsers = 3;
 
 }  // namespace
 
@@ -221,8 +221,8 @@ std::string Manager::HeldBy(const std::string& device_id) {
   std::ranges::stable_sort(held, std::greater<>(), &Residency::own_bytes);
   std::vector<std::string> words;
   for (const Residency* residency : held) {
-    if (words.size() == kNamedHolders) {
-      words.push_back(absl::StrCat(held.size() - kNamedHolders, " more"));
+    if (words.size() == kNamedUsers) {
+      words.push_back(absl::StrCat(held.size() - kNamedUsers, " more"));
       break;
     }
     std::string who = residency->pinned() ? "pinned" : "being read for another load";
