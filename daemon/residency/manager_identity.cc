@@ -387,7 +387,8 @@ void Manager::OnSharedPlan(const std::string& residency_id, absl::StatusOr<plan:
     residency->borrowed.push_back(
         {lender->id(), lender->memory->segments[one.segment], one.used_bytes});
   }
-  residency->plan = std::make_shared<const plan::LoadPlan>(std::move(shared->plan));
+  residency->whole_plan = std::exchange(
+      residency->plan, std::make_shared<const plan::LoadPlan>(std::move(shared->plan)));
   residency->set_own_bytes(residency->plan->resident_bytes());
   Enqueue(*residency);
 }

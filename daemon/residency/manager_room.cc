@@ -61,6 +61,7 @@ void Manager::Admit(const std::string& device_id) {
       AwaitEndOfProtection(device_id, later);
       return Await(first, "what could go was loaded or taken over only a moment ago");
     }
+    if (needed <= device.ledger.capacity_bytes() && StopBorrowing(device_id)) continue;
     const absl::Status refusal = BudgetError(device_id, first, later.bytes);
     if (needed > device.ledger.capacity_bytes() || !KeepPatient(first, refusal)) {
       Fail(first, refusal);
@@ -100,6 +101,22 @@ void Manager::AwaitEndOfProtection(const std::string& device_id, const Idle& idl
   if (device.protection_timer) deps_.timer->Cancel(*device.protection_timer);
   device.protection_timer = deps_.timer->At(
       next, [this, device_id] { strand_.Post([this, device_id] { Reconsider(device_id); }); });
+}
+
+// Whoever is to borrow keeps its lenders here until it is READY. Where it waits for room itself, or
+// behind somebody who does, that might never be: those who wait do without. False: nobody borrows.
+bool Manager::StopBorrowing(const std::string& device_id) {
+  bool stopped = false;
+  for (const std::string& id : devices_.at(device_id).admission) {
+    Residency* const residency = registry_.Get(id);
+    if (residency == nullptr || residency->whole_plan == nullptr) continue;
+    residency->plan = std::exchange(residency->whole_plan, nullptr);
+    residency->set_own_bytes(residency->plan->resident_bytes());
+    residency->borrowed.clear();
+    LeaveLenders(*residency);
+    stopped = true;
+  }
+  return stopped;
 }
 
 bool Manager::IsPatient(const Residency& residency) {
