@@ -11,7 +11,7 @@ namespace modeld::residency {
 namespace {
 
 // More would not be read.
-constexpr size_t kNamedHolders = 5;
+constexpr size_t kExplainedHolders = 5;
 
 std::string Ago(base::WallTime then, base::WallTime now) {
   using namespace std::chrono;
@@ -118,8 +118,8 @@ class Explainer {
     if (!facts_.leases.empty()) {
       std::vector<std::string> holders;
       for (const LeaseInfo& lease : facts_.leases) {
-        if (holders.size() == kNamedHolders) {
-          holders.push_back(absl::StrCat(facts_.leases.size() - kNamedHolders, " more"));
+        if (holders.size() == kExplainedHolders) {
+          holders.push_back(absl::StrCat(facts_.leases.size() - kExplainedHolders, " more"));
           break;
         }
         holders.push_back(HolderText(lease.holder));

@@ -272,6 +272,7 @@ class Manager : public BackendObserver {
   void Reconsider(const std::string& device_id);
   void Await(Residency& first, std::string why);
   void AwaitEndOfProtection(const std::string& device_id, const Idle& idle);
+  bool StopBorrowing(const std::string& device_id);
   bool IsPatient(const Residency& residency);
   bool KeepPatient(Residency& residency, const absl::Status& refusal);
   void RefuseImpatient(const std::string& device_id);

@@ -233,6 +233,7 @@ void Manager::OnInventory(const ResidencyRecord& record,
     event.bytes = new_bytes;
     Publish(EventType::kResidencyAdopted, residency, std::move(event));
     LearnDigests();
+    if (residency.pinned() != record.pinned) TellRecord(residency);
     Settle(residency);
 
     if (!record.private_copy) return;

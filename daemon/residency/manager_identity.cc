@@ -262,6 +262,7 @@ void Manager::JoinInto(Residency& residency, Residency& other) {
   registry_.Forget(residency);  // frees its keys
   registry_.Recognize(other);
   TellRecord(other);
+  LearnDigests();
   SettleSoon(other);  // its keep-alive may be another one
   if (other.state() == State::kReady) RememberContent(other);
 
@@ -386,7 +387,8 @@ void Manager::OnSharedPlan(const std::string& residency_id, absl::StatusOr<plan:
     residency->borrowed.push_back(
         {lender->id(), lender->memory->segments[one.segment], one.used_bytes});
   }
-  residency->plan = std::make_shared<const plan::LoadPlan>(std::move(shared->plan));
+  residency->whole_plan = std::exchange(
+      residency->plan, std::make_shared<const plan::LoadPlan>(std::move(shared->plan)));
   residency->set_own_bytes(residency->plan->resident_bytes());
   Enqueue(*residency);
 }

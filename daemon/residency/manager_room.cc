@@ -18,7 +18,7 @@ namespace modeld::residency {
 namespace {
 
 // More would not be read.
-constexpr size_t kNamedHolders = 3;
+constexpr size_t kNamedUsers = 3;
 
 }  // namespace
 
@@ -59,6 +59,7 @@ void Manager::Admit(const std::string& device_id) {
       AwaitEndOfProtection(device_id, later);
       return Await(first, "what could go was loaded or taken over only a moment ago");
     }
+    if (needed <= device.ledger.capacity_bytes() && StopBorrowing(device_id)) continue;
     const absl::Status refusal = BudgetError(device_id, first, later.bytes);
     if (needed > device.ledger.capacity_bytes() || !KeepPatient(first, refusal)) {
       Fail(first, refusal);
@@ -110,6 +111,22 @@ void Manager::AwaitEndOfProtection(const std::string& device_id, const Idle& idl
   if (device.protection_timer) deps_.timer->Cancel(*device.protection_timer);
   device.protection_timer = deps_.timer->At(
       next, [this, device_id] { strand_.Post([this, device_id] { Reconsider(device_id); }); });
+}
+
+// Whoever is to borrow keeps its lenders here until it is READY. Where it waits for room itself, or
+// behind somebody who does, that might never be: those who wait do without. False: nobody borrows.
+bool Manager::StopBorrowing(const std::string& device_id) {
+  bool stopped = false;
+  for (const std::string& id : devices_.at(device_id).admission) {
+    Residency* const residency = registry_.Get(id);
+    if (residency == nullptr || residency->whole_plan == nullptr) continue;
+    residency->plan = std::exchange(residency->whole_plan, nullptr);
+    residency->set_own_bytes(residency->plan->resident_bytes());
+    residency->borrowed.clear();
+    LeaveLenders(*residency);
+    stopped = true;
+  }
+  return stopped;
 }
 
 bool Manager::IsPatient(const Residency& residency) {
@@ -233,8 +250,8 @@ std::string Manager::HeldBy(const std::string& device_id) {
   std::ranges::stable_sort(held, std::greater<>(), &Residency::own_bytes);
   std::vector<std::string> words;
   for (const Residency* residency : held) {
-    if (words.size() == kNamedHolders) {
-      words.push_back(absl::StrCat(held.size() - kNamedHolders, " more"));
+    if (words.size() == kNamedUsers) {
+      words.push_back(absl::StrCat(held.size() - kNamedUsers, " more"));
       break;
     }
     std::string who = residency->pinned() ? "pinned" : "being read for another load";

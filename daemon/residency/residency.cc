@@ -11,6 +11,7 @@ void Residency::ChangeState(State to) {
   if (state_ == State::kReady || IsEnded(state_)) {
     checkpoint.reset();
     plan.reset();
+    whole_plan.reset();
   }
   if (IsEnded(state_)) {
     memory.reset();

@@ -307,5 +307,29 @@ TEST_F(PinTest, OfAPrivateCopyIsItsOwn) {
   EXPECT_THAT(state_.changes, SizeIs(1));
 }
 
+TEST_F(AliasTest, LearnsTheDigestOfWhatItsFilesTurnOutToBe) {
+  const std::string key = (*catalog_.Resolve("b"))->Key();
+  manager_.Restore(
+      {.aliases = {{"prod", {.name = "prod", .spec = {.reference = "b"}, .content_key = key}}}});
+  catalog_.PutContent("b", 4, catalog_.ContentOf("a"));
+  for (const char* name : {"a", "b"}) catalog_.Cache(name);
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf(catalog_.ContentOf("a"));
+  manager_.OnDigest(MakeIdle("a"), digests);
+  ASSERT_TRUE(Acquire("b")->granted());
+  EXPECT_EQ(Look().aliases.at(0).digest, wire::DigestText(digests->content->weights));
+}
+
+TEST_F(PinTest, IsToldToAnAgentThatHasItFromBefore) {
+  const Key key = {"k", "host", ""};
+  manager_.Restore({.pins = {key}});
+  ResidencyRecord record;
+  record.id = "00000000000000aa";
+  record.sources = {{.content_key = "k", .format = "safetensors", .references = {"r"}}};
+  record.device = "host";
+  manager_.OnInventory(record, backend_.Memory(record.id, *MakePlan(4 * kUnit)), nullptr);
+  EXPECT_TRUE(backend_.records.at(record.id).pinned);
+}
+
 }  // namespace
 }  // namespace modeld::residency
