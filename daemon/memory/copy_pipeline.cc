@@ -11,6 +11,7 @@
 #include "memory/chunk_plan.h"
 #include "memory/chunk_reader.h"
 #include "memory/source_file.h"
+#include "wire/error.h"
 #include "wire/mutex.h"
 
 namespace modeld::memory {
@@ -74,8 +75,10 @@ class Copy {
         wire::MutexLock lock(mutex_);
         running_ -= count - i;
         if (i == 0) {
-          status_ = absl::ResourceExhaustedError(
-              absl::StrCat("cannot start a thread to read with: ", error.what()));
+          status_ = wire::MakeError(
+              wire::Reason::kLimitReached,
+              absl::StrCat("cannot start a thread to read with: ", error.what()), {},
+              "load it again when less goes on, or raise LimitNPROC or TasksMax of modeld");
         }
         return;
       }

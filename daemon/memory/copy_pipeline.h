@@ -45,7 +45,8 @@ struct CopyStats {
 // it is touched. What is cast goes by way of a buffer, and from there into its place. In the end
 // every file must be what it was when it was opened.
 //
-// INVALID_ARGUMENT (see MakeChunks), kCheckpointChanged, kReadFailed, kBudgetExceeded, CANCELLED.
+// INVALID_ARGUMENT (see MakeChunks), kCheckpointChanged, kReadFailed, kBudgetExceeded,
+// kLimitReached, CANCELLED.
 absl::StatusOr<CopyStats> CopyRanges(std::span<const plan::OpenFile> files,
                                      std::span<const plan::CopyRange> ranges,
                                      std::span<const std::unique_ptr<SegmentFill>> segments,

@@ -30,6 +30,12 @@ namespace {
 constexpr size_t kMaxNameBytes = 200;  // the kernel's limit is 249
 
 absl::Status OutOfMemory(const std::string& what, int error) {
+  if (error == EMFILE || error == ENFILE) {
+    return wire::MakeError(
+        wire::Reason::kLimitReached,
+        absl::StrCat("no descriptor for a host segment: ", what, ": ", wire::ErrnoText(error)), {},
+        "raise LimitNOFILE of modeld, or fs.file-max of the machine");
+  }
   return wire::MakeError(wire::Reason::kBudgetExceeded,
                          absl::StrCat("the machine cannot give the memory for a host segment: ",
                                       what, ": ", wire::ErrnoText(error)),

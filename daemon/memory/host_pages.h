@@ -17,7 +17,7 @@ inline constexpr uint64_t kHugePageBytes = 2 << 20;
 uint32_t SmallPageBytes();
 
 // A memfd of that size, unsealed, without any page yet. kBudgetExceeded, also where the hugetlb
-// pool is too small.
+// pool is too small. kLimitReached: no descriptor.
 absl::StatusOr<wire::UniqueFd> CreateMemfd(const std::string& name, uint64_t size_bytes,
                                            PageKind kind);
 

@@ -99,8 +99,8 @@ class SegmentAllocator {
   virtual ~SegmentAllocator() = default;
 
   // `name` is for people who look at /proc. `size_bytes` is a positive multiple of
-  // wire::kSegmentUnitBytes. kBudgetExceeded: no memory, no descriptors. kDeviceLost.
-  // INVALID_ARGUMENT: not such a multiple.
+  // wire::kSegmentUnitBytes. kBudgetExceeded: no memory. kLimitReached: no descriptors.
+  // kDeviceLost. INVALID_ARGUMENT: not such a multiple.
   virtual absl::StatusOr<std::unique_ptr<SegmentFill>> Allocate(const std::string& name,
                                                                 uint64_t size_bytes) = 0;
 

@@ -143,9 +143,12 @@ absl::Status SourceFile::Read(int fd, uint64_t offset, std::span<std::byte> out,
     if (got == 0) return EndsTooEarly(offset + done);
     if (end >= needed_bytes) break;
     // A direct read can only go on from an aligned byte; one that stopped short of the first is at
-    // the end of the file.
+    // the end of the file, unless the file system has its own ways.
     const uint64_t next = wire::AlignDown(end, alignment);
-    if (next == done) return EndsTooEarly(offset + end);
+    if (next == done) {
+      refused = true;
+      return absl::OkStatus();
+    }
     done = next;
   }
   return absl::OkStatus();

@@ -174,13 +174,13 @@ absl::Status MayNotRead(const Subject& subject, const std::string& real_path,
 }
 
 absl::Status ReadFailed(const Subject& subject, const std::string& real_path, int error) {
+  const bool short_of_fds = error == EMFILE || error == ENFILE;
   return MakeError(
-      Reason::kReadFailed,
+      short_of_fds ? Reason::kLimitReached : Reason::kReadFailed,
       wire::StrCat(Name(subject, real_path), " cannot be opened: ", wire::ErrnoText(error)),
       {{"reference", subject.reference}, {"file", real_path}},
-      error == EMFILE || error == ENFILE
-          ? "raise LimitNOFILE of modeld, or fs.file-max of the machine"
-          : "look for errors of the file system in `dmesg`");
+      short_of_fds ? "raise LimitNOFILE of modeld, or fs.file-max of the machine"
+                   : "look for errors of the file system in `dmesg`");
 }
 
 absl::Status EmptyFile(const Subject& subject, const std::string& real_path) {

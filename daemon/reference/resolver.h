@@ -43,6 +43,7 @@ class Resolver {
   // kCheckpointNotFound  nothing there, or a shard is missing
   // kFormatUnsupported   a fifo, socket or device, or a directory without anything to read
   // kReadFailed          this process may not read it, or the file system failed
+  // kLimitReached        this process, or the machine, has too many files open
   // kCheckpointMalformed the file is empty
   // kCheckpointChanged   it kept changing places while it was opened: worth another try
   absl::StatusOr<std::shared_ptr<plan::OpenCheckpoint>> Resolve(const std::string& reference);

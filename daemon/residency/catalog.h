@@ -26,13 +26,13 @@ class CheckpointCatalog {
 
   // Finds and opens what `reference` names; `config` says what of it is wanted. kFieldInvalid,
   // kCheckpointNotFound, kPathNotAllowed, kFormatUnsupported (a directory, a fifo), kReadFailed,
-  // kCheckpointMalformed (an empty file).
+  // kLimitReached, kCheckpointMalformed (an empty file).
   virtual absl::StatusOr<std::shared_ptr<const plan::OpenCheckpoint>> Resolve(
       const std::string& reference, const plan::LoadConfig& config) = 0;
 
   // Has a sandboxed parser read the header, and lays the tensors out for `device`. The plan has the
   // digests if they are known from an earlier load of the same files.
-  // kCheckpointMalformed, kFormatUnsupported, kCheckpointChanged, kReadFailed.
+  // kCheckpointMalformed, kFormatUnsupported, kCheckpointChanged, kReadFailed, kLimitReached.
   virtual absl::StatusOr<std::shared_ptr<const plan::LoadPlan>> Plan(
       const plan::OpenCheckpoint& checkpoint, const std::string& device) = 0;
 

@@ -14,6 +14,7 @@ bool IsRefusal(const absl::Status& status) {
     case wire::Reason::kBudgetExceeded:
     case wire::Reason::kDeadlineExceeded:
     case wire::Reason::kDraining:
+    case wire::Reason::kLimitReached:
     case wire::Reason::kPathNotAllowed:
     case wire::Reason::kPeerNotAllowed:
       return true;

@@ -10,7 +10,6 @@
 #include "absl/strings/str_cat.h"
 #include "rpc/lease_fds.h"
 #include "rpc/protocol.h"
-#include "wire/error.h"
 #include "wire/text.h"
 
 namespace modeld::rpc {
@@ -32,14 +31,6 @@ std::optional<v1::GetLeaseFds> ParseRequest(const wire::Frame& frame) {
     return std::nullopt;
   }
   return std::move(*message.mutable_get_lease_fds());
-}
-
-void HangUp(wire::UniqueFd fd, const absl::Status& why) {
-  wire::FramedSocket socket(std::move(fd), kMaxRequestBytes);
-  v1::AttachServerMessage message;
-  *message.mutable_refused() = ToRefused(why);
-  // Best effort: the peer finds the connection closed in any case.
-  SendMessage(socket, message).IgnoreError();
 }
 
 }  // namespace
@@ -68,12 +59,12 @@ void AttachServer::Admit(wire::UniqueFd fd, const wire::PeerCredentials& peer) {
   loop_->Post([this, shared = std::move(shared), peer] { Open(std::move(*shared), peer); });
 }
 
-void AttachServer::Refuse(wire::UniqueFd fd, const wire::PeerCredentials& peer) {
-  HangUp(std::move(fd),
-         wire::MakeError(wire::Reason::kPeerNotAllowed,
-                         absl::StrCat("uid ", peer.uid, " may not use this modeld"),
-                         {{"uid", absl::StrCat(peer.uid)}, {"gid", absl::StrCat(peer.gid)}},
-                         "ask its operator to add the uid or a group to allow_uids or allow_gids"));
+void AttachServer::Refuse(wire::UniqueFd fd, const absl::Status& why) {
+  wire::FramedSocket socket(std::move(fd), kMaxRequestBytes);
+  v1::AttachServerMessage message;
+  *message.mutable_refused() = ToRefused(why);
+  // Best effort: the peer finds the connection closed in any case.
+  SendMessage(socket, message).IgnoreError();
 }
 
 void AttachServer::Open(wire::UniqueFd fd, const wire::PeerCredentials& peer) {
@@ -81,7 +72,7 @@ void AttachServer::Open(wire::UniqueFd fd, const wire::PeerCredentials& peer) {
   ::setsockopt(raw_fd, SOL_SOCKET, SO_SNDBUF, &kSendBufferBytes, sizeof(kSendBufferBytes));
   absl::StatusOr<std::shared_ptr<const Session>> session = sessions_.Open(peer);
   if (!session.ok()) {
-    HangUp(std::move(fd), session.status());
+    Refuse(std::move(fd), session.status());
     return;
   }
   const uint64_t number = (*session)->number;

@@ -40,8 +40,8 @@ class AttachServer {
 
   // Takes a connection that the peer policy admitted: non-blocking. Thread-safe.
   void Admit(wire::UniqueFd fd, const wire::PeerCredentials& peer);
-  // Says why (PEER_NOT_ALLOWED) and hangs up. Never waits. Thread-safe.
-  static void Refuse(wire::UniqueFd fd, const wire::PeerCredentials& peer);
+  // Says why and hangs up. Never waits. Thread-safe.
+  static void Refuse(wire::UniqueFd fd, const absl::Status& why);
 
   // Ends all sessions. Idempotent.
   void Stop();

@@ -71,7 +71,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
   server->SetServing(false);
 
   absl::StatusOr<std::unique_ptr<PeerListener>> accepting = PeerListener::Start(
-      std::move(listener), options.policy, clock,
+      std::move(listener), options.policy, options.kept_fds, clock,
       [server](wire::UniqueFd fd, const wire::PeerCredentials& peer) {
         server->HandOver(std::move(fd), peer);
       },

@@ -22,6 +22,7 @@ namespace modeld::rpc {
 
 struct GrpcServerOptions {
   PeerPolicy policy;
+  uint64_t kept_fds = 0;  // as PeerListener has it
   size_t max_connections = 4096;
   bool reflection = false;
   CallObserver on_call;  // may be empty

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <thread>
@@ -21,20 +22,24 @@ namespace modeld::rpc {
 // Owns the socket and one thread. Who a peer is comes from the kernel (SO_PEERCRED), before anybody
 // reads a byte that it sent. Refused peers are logged once per uid and minute.
 //
-// When the process is out of descriptors, the listener rests for a moment: the connections wait in
-// the backlog.
+// When only `kept_fds` descriptors are left, or a quarter of all where that is less, whoever comes
+// is refused (kLimitReached): a process that has none for the descriptors of a load loses its
+// agents. When the process is out of descriptors all the same, the listener rests for a moment: the
+// connections wait in the backlog.
 class PeerListener {
  public:
   // Called on the listener's thread, one connection at a time: must not block. The descriptor is
   // non-blocking, CLOEXEC.
   using Handler = std::function<void(wire::UniqueFd, const wire::PeerCredentials&)>;
+  // The same for those that are not admitted, with why: kPeerNotAllowed, kLimitReached.
+  using Refusal = std::function<void(wire::UniqueFd, const absl::Status&)>;
 
   // Starts to accept. `refused` may be empty: then a refused connection is just closed. `clock`
   // outlives the listener. RESOURCE_EXHAUSTED when a descriptor cannot be had.
   static absl::StatusOr<std::unique_ptr<PeerListener>> Start(base::UnixListener listener,
-                                                             PeerPolicy policy,
+                                                             PeerPolicy policy, uint64_t kept_fds,
                                                              const base::Clock& clock,
-                                                             Handler admitted, Handler refused);
+                                                             Handler admitted, Refusal refused);
   // Stop(), then gives the path up.
   ~PeerListener();
 
@@ -47,18 +52,21 @@ class PeerListener {
   void Stop();
 
  private:
-  PeerListener(base::UnixListener listener, PeerPolicy policy, const base::Clock& clock,
-               Handler admitted, Handler refused, wire::UniqueFd wake);
+  PeerListener(base::UnixListener listener, PeerPolicy policy, uint64_t kept_fds,
+               const base::Clock& clock, Handler admitted, Refusal refused, wire::UniqueFd wake);
 
   void Run();
   // False: rest before asking again.
   bool AcceptSome();
   void Serve(wire::UniqueFd connection);
+  // May this peer have this descriptor?
+  absl::Status Check(int connection, const wire::PeerCredentials& peer) const;
   PeerPolicy policy() const;
 
   base::UnixListener listener_;
   const Handler admitted_;
-  const Handler refused_;
+  const Refusal refused_;
+  const uint64_t kept_fds_;
   const wire::UniqueFd wake_;  // eventfd: readable once Stop was called
   LogThrottle refusal_log_;
   LogThrottle error_log_;

@@ -15,6 +15,8 @@ namespace {
 
 // Operators, and the tools they leave running.
 constexpr size_t kMaxAdminConnections = 256;
+// A load has its files, a parser, tables and segments; and the operator wants to look.
+constexpr uint64_t kKeptFds = 64;
 
 absl::StatusOr<base::UnixListener> BindFor(const ServerOptions& options, std::string_view name,
                                            mode_t mode, std::optional<gid_t> group) {
@@ -78,7 +80,7 @@ absl::Status Server::Open(Sockets sockets, const ServerOptions& options) {
   attach_ = *std::move(attach);
 
   auto attach_listener = PeerListener::Start(
-      std::move(sockets.attach), options.peers, deps_.clock,
+      std::move(sockets.attach), options.peers, kKeptFds, deps_.clock,
       [attach = attach_.get()](wire::UniqueFd fd, const wire::PeerCredentials& peer) {
         attach->Admit(std::move(fd), peer);
       },
@@ -88,6 +90,7 @@ absl::Status Server::Open(Sockets sockets, const ServerOptions& options) {
 
   auto public_server = GrpcServer::Start(std::move(sockets.modeld),
                                          {.policy = options.peers,
+                                          .kept_fds = kKeptFds,
                                           .max_connections = options.max_connections,
                                           .reflection = false,
                                           .on_call = options.on_call},
@@ -97,6 +100,7 @@ absl::Status Server::Open(Sockets sockets, const ServerOptions& options) {
 
   auto admin_server = GrpcServer::Start(std::move(sockets.admin),
                                         {.policy = {},
+                                         .kept_fds = 0,
                                          .max_connections = kMaxAdminConnections,
                                          .reflection = true,
                                          .on_call = options.on_call},

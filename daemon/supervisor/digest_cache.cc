@@ -3,6 +3,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include <errno.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -112,25 +113,39 @@ void DigestCache::Store(const std::string& key, const plan::ContentDigests& dige
   static std::atomic<uint64_t> last_number{0};
   const std::string beside = absl::StrCat(path, ".", ::getpid(), ".", ++last_number);
   {
-    std::ofstream file(beside, std::ios::binary | std::ios::trunc);
     const std::string bytes = Encode(key, digests);
+    errno = 0;
+    std::ofstream file(beside, std::ios::binary | std::ios::trunc);
     file.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     file.close();
-    if (!file) error = std::make_error_code(std::errc::io_error);
+    if (!file) error = std::error_code(errno != 0 ? errno : EIO, std::generic_category());
   }
   if (!error) fs::rename(beside, path, error);
   if (error) {
     std::error_code ignored;
     fs::remove(beside, ignored);
-    spdlog::warn("msg=\"digest not cached\" directory={} error={}", base::LogValue(directory_),
-                 base::QuotedLogValue(error.message()));
-    return;
   }
+  TellOutcome(error);
+  if (error) return;
   {
     wire::MutexLock lock(mutex_);
     if (stored_++ % kCountEvery != 0) return;
   }
   DropOldest();
+}
+
+void DigestCache::TellOutcome(const std::error_code& error) {
+  {
+    wire::MutexLock lock(mutex_);
+    if (failing_ == static_cast<bool>(error)) return;
+    failing_ = !failing_;
+  }
+  if (error) {
+    spdlog::warn("msg=\"digests cannot be kept for now\" directory={} error={}",
+                 base::LogValue(directory_), base::QuotedLogValue(error.message()));
+  } else {
+    spdlog::info("msg=\"digests are kept again\" directory={}", base::LogValue(directory_));
+  }
 }
 
 void DigestCache::DropOldest() {

@@ -35,6 +35,14 @@ absl::Status Error(wire::Reason reason, const plan::OpenCheckpoint& checkpoint,
                          {{"file", Name(checkpoint)}}, hint);
 }
 
+// Nothing is wrong with the checkpoint, nor with modeld.
+absl::Status Short(const plan::OpenCheckpoint& checkpoint, const absl::Status& why) {
+  return Error(wire::Reason::kLimitReached, checkpoint,
+               absl::StrCat("it cannot be looked at now: ", std::string(why.message())),
+               "load it again when less goes on, or raise what modeld may have (LimitNOFILE, "
+               "LimitNPROC, TasksMax, MemoryMax)");
+}
+
 v1::ParseRequest MakeRequest(const plan::OpenCheckpoint& checkpoint) {
   v1::ParseRequest request;
   for (const plan::OpenFile& file : checkpoint.files) {
@@ -115,9 +123,7 @@ absl::StatusOr<Outputs> MakeOutputs(const plan::OpenCheckpoint& checkpoint) {
                           std::pair(&outputs.samples, "modeld-samples")}) {
     *fd = wire::UniqueFd(memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING));
     if (!fd->valid()) {
-      return Error(wire::Reason::kInternal, checkpoint,
-                   absl::StrCat("memfd_create: ", wire::ErrnoText(errno)),
-                   "raise the daemon's limit of open files");
+      return Short(checkpoint, absl::ErrnoToStatus(errno, "memfd_create"));
     }
   }
   return outputs;
@@ -130,6 +136,7 @@ absl::Status Misbehaved(const plan::OpenCheckpoint& checkpoint, const std::strin
 
 // Its table does not hold: said as what it says of the file.
 absl::Status NotValid(const plan::OpenCheckpoint& checkpoint, const absl::Status& why) {
+  if (absl::IsResourceExhausted(why)) return Short(checkpoint, why);
   wire::ErrorInfo info = wire::GetErrorInfo(why);
   info.metadata["file"] = Name(checkpoint);
   return wire::MakeError(wire::Reason::kCheckpointMalformed,
@@ -146,7 +153,7 @@ absl::StatusOr<std::vector<plan::Sample>> ReadSamples(const plan::OpenCheckpoint
   std::vector<plan::Sample> samples(count);
   if (count == 0) return samples;
   auto mapping = wire::MapReadOnly(fd, size_bytes);
-  if (!mapping.ok()) return mapping.status();
+  if (!mapping.ok()) return Short(checkpoint, mapping.status());
   std::memcpy(samples.data(), mapping->data(), size_bytes);
   return samples;
 }
@@ -200,7 +207,7 @@ absl::StatusOr<ParsedCheckpoint> ParserRunner::Parse(const plan::OpenCheckpoint&
   auto outputs = MakeOutputs(checkpoint);
   if (!outputs.ok()) return outputs.status();
   auto pair = wire::UnixPair();
-  if (!pair.ok()) return pair.status();
+  if (!pair.ok()) return Short(checkpoint, pair.status());
   auto& [ours, theirs] = *pair;
 
   const auto program = base::FindProgram("modeld-parser", options_.program_directory);
@@ -210,6 +217,7 @@ absl::StatusOr<ParsedCheckpoint> ParserRunner::Parse(const plan::OpenCheckpoint&
   }
   auto child =
       base::ChildProcess::Spawn({.path = *program, .fds = {{theirs.get(), kParserConnection}}});
+  if (absl::IsUnavailable(child.status())) return Short(checkpoint, child.status());
   if (!child.ok()) {
     return Error(wire::Reason::kInternal, checkpoint, std::string(child.status().message()),
                  "install all of modeld's programs from one build");

@@ -49,7 +49,8 @@ class ParserRunner {
 
   // Blocks for the life of the child, `deadline` at most. kCheckpointMalformed (also when the file
   // crashed the parser), kCheckpointChanged, kFormatUnsupported, kReadFailed (also when the
-  // deadline passed); kInternal when the parser cannot be started or fails for reasons of its own.
+  // deadline passed); kLimitReached when there is no descriptor, process or memory for a parser;
+  // kInternal when it is not installed or fails for reasons of its own.
   absl::StatusOr<ParsedCheckpoint> Parse(const plan::OpenCheckpoint& checkpoint);
 
   // What the last parser reported in force; nullopt before the first one.

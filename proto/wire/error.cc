@@ -46,6 +46,7 @@ constexpr ReasonRow kReasonRows[] = {
     // disk or the permissions.
     {Reason::kReadFailed, "READ_FAILED", absl::StatusCode::kFailedPrecondition},
     {Reason::kStateNotSaved, "STATE_NOT_SAVED", absl::StatusCode::kFailedPrecondition},
+    {Reason::kLimitReached, "LIMIT_REACHED", absl::StatusCode::kResourceExhausted},
     {Reason::kInternal, "INTERNAL", absl::StatusCode::kInternal},
 };
 

@@ -39,6 +39,7 @@ enum class Reason {
   kReadFailed,     // the file could not be read: an I/O error, permission
   kStateNotSaved,  // the state directory does not take it: full, read-only, an I/O error
   kInternal,
+  kLimitReached,  // descriptors, processes or threads: what no device's capacity counts
 };
 
 // `CHECKPOINT_NOT_FOUND`

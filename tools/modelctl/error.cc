@@ -25,6 +25,7 @@ ExitCode ByReason(wire::Reason reason) {
     case wire::Reason::kResidencyPinned:
       return kRefused;
     case wire::Reason::kBudgetExceeded:
+    case wire::Reason::kLimitReached:
       return kNoCapacity;
     case wire::Reason::kDeadlineExceeded:
       return kTimedOut;

@@ -45,6 +45,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{absl::StatusCode::kCancelled, "CANCELLED", 130},
         Row{absl::StatusCode::kFailedPrecondition, "READ_FAILED", 1},
         Row{absl::StatusCode::kFailedPrecondition, "STATE_NOT_SAVED", 1},
+        Row{absl::StatusCode::kResourceExhausted, "LIMIT_REACHED", 6},
         Row{absl::StatusCode::kInternal, "INTERNAL", 1},
         // Without one, or with one of a newer modeld, the code does.
         Row{absl::StatusCode::kUnavailable, "", 3}, Row{absl::StatusCode::kInvalidArgument, "", 2},

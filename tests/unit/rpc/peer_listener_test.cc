@@ -15,11 +15,13 @@
 #include <cstring>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/manual_clock.h"
 #include "harness.h"
 #include "rpc/connection_table.h"
 #include "support/temp_dir.h"
+#include "wire/error.h"
 
 namespace modeld::rpc {
 namespace {
@@ -57,14 +59,17 @@ class PeerListenerTest : public ::testing::Test {
     // Strangers may reach the socket; the policy is what is tested.
     ASSERT_EQ(::chmod(directory_.path().c_str(), 0755), 0);
     auto listener = PeerListener::Start(
-        *std::move(socket), std::move(policy), base::SystemClock(),
+        *std::move(socket), std::move(policy), kept_fds_, base::SystemClock(),
         [this](wire::UniqueFd fd, const wire::PeerCredentials& peer) {
           non_blocking_ = (::fcntl(fd.get(), F_GETFL) & O_NONBLOCK) != 0;
           last_pid_ = peer.pid;
           [[maybe_unused]] const ssize_t sent = ::send(fd.get(), "w", 1, MSG_NOSIGNAL);
           ++admitted_;
         },
-        [this](wire::UniqueFd, const wire::PeerCredentials&) { ++refused_; });
+        [this](wire::UniqueFd, const absl::Status& why) {
+          reason_ = wire::GetReason(why);
+          ++refused_;
+        });
     ASSERT_TRUE(listener.ok()) << listener.status();
     listener_ = *std::move(listener);
   }
@@ -73,8 +78,11 @@ class PeerListenerTest : public ::testing::Test {
   const std::string path_ = directory_ / "s";
   std::atomic<int> admitted_{0};
   std::atomic<int> refused_{0};
+  std::atomic<wire::Reason> reason_{wire::Reason::kUnknown};
+  uint64_t kept_fds_ = 0;
   std::atomic<bool> non_blocking_{false};
   std::atomic<pid_t> last_pid_{0};
+  std::vector<wire::UniqueFd> taken_;  // by the test
   std::unique_ptr<PeerListener> listener_;
 };
 
@@ -120,6 +128,30 @@ TEST_F(PeerListenerTest, RefusesWhoComesAfterStopButKeepsThePath) {
             absl::StatusCode::kFailedPrecondition);
   listener_.reset();
   EXPECT_TRUE(base::UnixListener::Bind(path_, 0666).ok());
+}
+
+TEST_F(PeerListenerTest, RefusesWhoWouldTakeOneOfTheDescriptorsThatAreKept) {
+  rlimit limit = {};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &limit), 0);
+  kept_fds_ = 8;
+  Start({});
+  const rlimit low = {.rlim_cur = 64, .rlim_max = limit.rlim_max};
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  std::vector<wire::UniqueFd> clients;
+  while (refused_ == 0 && clients.size() < 64) {
+    const int before = admitted_;
+    auto connection = wire::ConnectUnix(path_);
+    if (!connection.ok()) break;
+    clients.push_back(*std::move(connection));
+    ASSERT_TRUE(Eventually([&] { return admitted_ > before || refused_ > 0; }));
+    taken_.emplace_back(::dup(clients.back().get()));
+  }
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &limit), 0);
+  EXPECT_EQ(refused_, 1);
+  EXPECT_EQ(reason_, wire::Reason::kLimitReached);
+  const int before = admitted_;
+  EXPECT_TRUE(wire::ConnectUnix(path_).ok());
+  EXPECT_TRUE(Eventually([&] { return admitted_ == before + 1; }));
 }
 
 TEST_F(PeerListenerTest, WaitsForDescriptorsWithoutSpinning) {

@@ -23,7 +23,7 @@ constexpr Reason kReasons[] = {
     Reason::kAliasNotFound,     Reason::kDigestMismatch,     Reason::kDeviceUnavailable,
     Reason::kDeviceLost,        Reason::kDraining,           Reason::kDeadlineExceeded,
     Reason::kCancelled,         Reason::kReadFailed,         Reason::kStateNotSaved,
-    Reason::kInternal,
+    Reason::kLimitReached,      Reason::kInternal,
 };
 
 TEST(Error, GivesBackWhatWasPutIn) {
