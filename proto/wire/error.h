@@ -38,8 +38,8 @@ enum class Reason {
   kCancelled,
   kReadFailed,     // the file could not be read: an I/O error, permission
   kStateNotSaved,  // the state directory does not take it: full, read-only, an I/O error
+  kLimitReached,   // descriptors, processes or threads: what no device's capacity counts
   kInternal,
-  kLimitReached,  // descriptors, processes or threads: what no device's capacity counts
 };
 
 // `CHECKPOINT_NOT_FOUND`
