@@ -28,6 +28,7 @@ namespace modeld {
 namespace {
 
 constexpr std::string_view kRecords = ".modeld/records";
+constexpr std::string_view kStrides = ".modeld/strides";
 constexpr std::string_view kConstants = ".modeld/constants.pkl";
 constexpr std::string_view kData = "data/";
 
@@ -41,11 +42,14 @@ std::string_view TextOf(const FileView& file) {
   return {reinterpret_cast<const char*>(file.bytes.data()), file.bytes.size()};
 }
 
+using Strides = std::vector<std::int64_t>;
+
 // A record of the archive, and the resident tensors that are parts of it.
 struct Record {
   struct Part {
     std::uint64_t offset;
     TensorView view;
+    Strides strides;  // in the archive; the view has those of whoever was resident first
   };
   std::uint64_t size_bytes = 0;
   std::vector<Part> parts;
@@ -57,6 +61,63 @@ std::uint64_t Number(std::string_view text) {
   return value;
 }
 
+// Takes what stands before the next NUL off `rest`.
+std::string_view Field(std::string_view& rest) {
+  const std::size_t end = std::min(rest.find('\0'), rest.size());
+  const std::string_view value = rest.substr(0, end);
+  rest.remove_prefix(std::min(end + 1, rest.size()));
+  return value;
+}
+
+Strides ContiguousStrides(std::span<const std::int64_t> shape) {
+  Strides strides(shape.size(), 1);
+  for (std::size_t i = shape.size(); i-- > 1;) {
+    strides[i - 1] = strides[i] * std::max<std::int64_t>(shape[i], 1);
+  }
+  return strides;
+}
+
+// Strides of dimensions of one element do not matter.
+bool LiesAs(const TensorView& view, const Strides& strides) {
+  if (view.strides.size() != strides.size()) return false;
+  for (std::size_t i = 0; i < strides.size(); ++i) {
+    if (view.shape[i] > 1 && view.strides[i] != strides[i]) return false;
+  }
+  return true;
+}
+
+// The strides that tensors have in the archive.
+class ArchiveStrides {
+ public:
+  explicit ArchiveStrides(const Model& model) : file_(model.file(kStrides)) {
+    if (!file_) return;
+    std::string_view rest = TextOf(*file_);
+    while (!rest.empty()) {
+      const std::string_view name = Field(rest);
+      std::string_view list = Field(rest);
+      Strides& strides = strided_[name];
+      while (!list.empty()) {
+        const std::size_t end = std::min(list.find(','), list.size());
+        strides.push_back(static_cast<std::int64_t>(Number(list.substr(0, end))));
+        list.remove_prefix(std::min(end + 1, list.size()));
+      }
+    }
+  }
+
+  Strides Of(const TensorView& view) const {
+    // Made by a modeld that did not say: then the archive was the first.
+    if (!file_) return {view.strides.begin(), view.strides.end()};
+    const auto found = strided_.find(view.name);
+    return found == strided_.end() || found->second.size() != view.shape.size()
+               ? ContiguousStrides(view.shape)
+               : found->second;
+  }
+
+ private:
+  const std::optional<FileView> file_;
+  std::map<std::string_view, Strides> strided_;
+};
+
 std::map<std::string, Record> ReadRecords(const Model& model) {
   const auto file = model.file(kRecords);
   if (!file) {
@@ -64,19 +125,14 @@ std::map<std::string, Record> ReadRecords(const Model& model) {
            "name one that torch.jit.save wrote, or use modeld::BindParameters");
   }
   std::map<std::string, Record> records;
+  const ArchiveStrides strides(model);
   std::string_view rest = TextOf(*file);
-  const auto field = [&rest] {
-    const std::size_t end = std::min(rest.find('\0'), rest.size());
-    const std::string_view value = rest.substr(0, end);
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-    return value;
-  };
   while (!rest.empty()) {
-    const std::string_view record = field();
-    const std::uint64_t size_bytes = Number(field());
-    const std::uint64_t offset = Number(field());
-    const std::string_view dtype = field();
-    const std::string_view name = field();
+    const std::string_view record = Field(rest);
+    const std::uint64_t size_bytes = Number(Field(rest));
+    const std::uint64_t offset = Number(Field(rest));
+    const std::string_view dtype = Field(rest);
+    const std::string_view name = Field(rest);
     const auto view = model.find(name);
     if (!view || DTypeName(view->dtype) != dtype) {
       Refuse(model,
@@ -86,19 +142,31 @@ std::map<std::string, Record> ReadRecords(const Model& model) {
     }
     Record& entry = records[std::string(record)];
     entry.size_bytes = size_bytes;
-    entry.parts.push_back({offset, *view});
+    entry.parts.push_back({offset, *view, strides.Of(*view)});
   }
   return records;
 }
 
-// Where the record lies in resident memory as a whole; nullptr: its parts lie apart, or leave out
-// its first or last bytes.
-const std::byte* WholeRecord(const Record& record) {
+// Where one tensor is all of the record; nullptr: there is none.
+const std::byte* WholeTensor(const Record& record) {
+  for (const auto& [offset, view, strides] : record.parts) {
+    if (offset == 0 && view.size_bytes == record.size_bytes && LiesAs(view, strides) &&
+        LiesAs(view, ContiguousStrides(view.shape))) {
+      return static_cast<const std::byte*>(view.data);
+    }
+  }
+  return nullptr;
+}
+
+// Where the parts of the record lie in resident memory as they do in the archive; nullptr: they lie
+// apart, are laid out otherwise, or leave out its first or last bytes.
+const std::byte* AllTensors(const Record& record) {
   const std::byte* begin = nullptr;
   std::uint64_t first = record.size_bytes;
   std::uint64_t last = 0;
-  for (const auto& [offset, view] : record.parts) {
+  for (const auto& [offset, view, strides] : record.parts) {
     if (view.size_bytes == 0) continue;
+    if (!LiesAs(view, strides)) return nullptr;
     const std::byte* const at = static_cast<const std::byte*>(view.data) - offset;
     if (begin != nullptr && at != begin) return nullptr;
     begin = at;
@@ -106,6 +174,49 @@ const std::byte* WholeRecord(const Record& record) {
     last = std::max<std::uint64_t>(last, offset + view.size_bytes);
   }
   return first == 0 && last == record.size_bytes ? begin : nullptr;
+}
+
+const std::byte* WholeRecord(const Record& record) {
+  const std::byte* const whole = WholeTensor(record);
+  return whole != nullptr ? whole : AllTensors(record);
+}
+
+// An integer or a pair of doubles: its copies are its bytes.
+at::ScalarType ElementOf(DType dtype) {
+  switch (BlockOf(dtype).bytes) {
+    case 2:
+      return at::kShort;
+    case 4:
+      return at::kInt;
+    case 8:
+      return at::kLong;
+    case 16:
+      return at::kComplexDouble;
+    default:
+      return at::kByte;
+  }
+}
+
+// Copies the elements of a part to where the archive has them. `record` is the record's bytes.
+void CopyPart(const Record::Part& part, const at::Tensor& record) {
+  const TensorView& view = part.view;
+  Strides sizes(view.shape.begin(), view.shape.end());
+  Strides from_strides(view.strides.begin(), view.strides.end());
+  Strides to_strides = part.strides;
+  if (BlockOf(view.dtype).bytes == 0) {  // elements of less than a byte are never strided
+    sizes = {static_cast<std::int64_t>(view.size_bytes)};
+    from_strides = to_strides = {1};
+  }
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    if (to_strides[i] == 0) sizes[i] = 1;  // elements that are one in the archive
+  }
+  const at::ScalarType type = ElementOf(view.dtype);
+  const auto element = static_cast<std::int64_t>(c10::elementSize(type));
+  const at::Tensor elements = record.narrow(0, 0, record.numel() / element * element).view(type);
+  const auto first = static_cast<std::int64_t>(part.offset) / element;
+  const at::Tensor from =
+      at::from_blob(const_cast<void*>(view.data), sizes, from_strides, elements.options());
+  elements.as_strided(sizes, to_strides, first).copy_(from);
 }
 
 c10::Storage StorageOf(const std::shared_ptr<const Model>& model, const Record& record,
@@ -120,14 +231,11 @@ c10::Storage StorageOf(const std::shared_ptr<const Model>& model, const Record& 
             [](void* held) { delete static_cast<std::shared_ptr<const Model>*>(held); }, device),
         /*allocator=*/nullptr, /*resizable=*/false};
   }
-  // Views of a storage of which nobody saved the whole: a private copy of what there is.
+  // A private copy of what there is.
   const auto options = at::TensorOptions(at::kByte).device(device);
   at::Tensor copy = at::zeros({static_cast<std::int64_t>(record.size_bytes)}, options);
-  for (const auto& [offset, view] : record.parts) {
-    if (view.size_bytes == 0) continue;
-    const auto size = static_cast<std::int64_t>(view.size_bytes);
-    copy.narrow(0, static_cast<std::int64_t>(offset), size)
-        .copy_(at::from_blob(const_cast<void*>(view.data), {size}, options));
+  for (const Record::Part& part : record.parts) {
+    if (part.view.size_bytes > 0) CopyPart(part, copy);
   }
   return copy.storage();
 }

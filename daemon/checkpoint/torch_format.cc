@@ -17,6 +17,7 @@
 #include "checkpoint/torch_tensors.h"
 #include "checkpoint/torch_walk.h"
 #include "wire/error.h"
+#include "wire/strided_reader.h"
 #include "wire/utf8.h"
 
 namespace modeld::checkpoint {
@@ -352,12 +353,22 @@ std::string RecordsFile(const TorchArchive& archive, const std::vector<TorchTens
   return text;
 }
 
+std::string StridesFile(const std::vector<TorchTensor>& tensors) {
+  std::string text;
+  for (const TorchTensor& tensor : tensors) {
+    if (wire::IsContiguous(tensor.shape, tensor.strides)) continue;
+    text += tensor.name + '\0' + absl::StrJoin(tensor.strides, ",") + '\0';
+  }
+  return text;
+}
+
 // All that is not the bytes of tensors.
 absl::Status AddSmallFiles(const TorchArchive& archive, Collector& out) {
   for (const ZipRecord& record : archive.zip().records()) {
     if (!record.name.starts_with(archive.folder()) || record.name.ends_with('/')) continue;
     const std::string_view name = record.name.substr(archive.folder().size());
     if (name.starts_with("data/") || name.starts_with("constants/")) continue;
+    if (name.starts_with(".modeld/")) continue;  // modeld's own word
     const auto bytes =
         archive.zip().Read(record, std::min(kMaxSmallFileBytes, out.file_bytes_left()));
     if (!bytes.ok()) return bytes.status();
@@ -379,6 +390,7 @@ absl::Status AddScript(const InputFile& file, uint32_t region, Collector& out) {
   }
   if (auto status = AddSmallFiles(*archive, out); !status.ok()) return status;
   out.AddFile(kTorchScriptRecords, RecordsFile(*archive, found));
+  out.AddFile(kTorchScriptStrides, StridesFile(found));
   return AddTensors(file, region, found, out);
 }
 

@@ -37,6 +37,10 @@ class TorchScriptFormat : public Format {
 // record each tensor is; five fields for each, all ended by a NUL: the record (`data/0`), its size
 // in bytes, the tensor's offset in it in bytes, its dtype as stored, and its name.
 inline constexpr char kTorchScriptRecords[] = ".modeld/records";
+// The strides of those tensors that are not C-contiguous, two fields for each, both ended by a NUL:
+// the name, and the strides in elements, joined by commas. Code was saved with them, while the copy
+// in memory may be laid out as another checkpoint of equal weights has it.
+inline constexpr char kTorchScriptStrides[] = ".modeld/strides";
 // constants.pkl with `constants/` before the keys of its storages, so that they differ from those
 // of data.pkl: LibTorch takes storages that are there already by their keys alone. Only where there
 // are any.

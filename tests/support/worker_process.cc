@@ -18,7 +18,8 @@ constexpr std::chrono::seconds kWorkerLimit{60};
 
 }  // namespace
 
-WorkerProcess::WorkerProcess(const std::string& endpoint, const std::vector<std::string>& env) {
+WorkerProcess::WorkerProcess(const std::string& endpoint, const std::vector<std::string>& env,
+                             const std::string& program) {
   int input[2];
   int output[2];
   // A socket, so that writing to a dead worker is an error and not a signal.
@@ -31,11 +32,11 @@ WorkerProcess::WorkerProcess(const std::string& endpoint, const std::vector<std:
   output_.reset(output[0]);
   const wire::UniqueFd their_input(input[0]);
   const wire::UniqueFd their_output(output[1]);
-  auto process =
-      base::ChildProcess::Spawn({.path = TestProgram("modeld-test-worker", MODELD_TEST_WORKER),
-                                 .args = {endpoint},
-                                 .env = env,
-                                 .fds = {{their_input.get(), 0}, {their_output.get(), 1}}});
+  auto process = base::ChildProcess::Spawn(
+      {.path = program.empty() ? TestProgram("modeld-test-worker", MODELD_TEST_WORKER) : program,
+       .args = {endpoint},
+       .env = env,
+       .fds = {{their_input.get(), 0}, {their_output.get(), 1}}});
   if (!process.ok()) {
     ADD_FAILURE() << process.status();
     return;

@@ -1,4 +1,4 @@
-// A worker in a process of its own, linked against libmodeld (tests/support/worker.cc).
+// A worker in a process of its own, linked against libmodeld: worker.cc here, or a program like it.
 
 #pragma once
 
@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/child_process.h"
 #include "wire/unique_fd.h"
@@ -15,14 +16,16 @@ namespace modeld::test {
 // Externally synchronised. Killed by the destructor.
 class WorkerProcess {
  public:
-  // Starts it; a worker that cannot be started fails the test. `env`: NAME=value.
-  explicit WorkerProcess(const std::string& endpoint, const std::vector<std::string>& env = {});
+  // Starts it; a worker that cannot be started fails the test. `env`: NAME=value. `program`: empty
+  // for that of worker.cc.
+  explicit WorkerProcess(const std::string& endpoint, const std::vector<std::string>& env = {},
+                         const std::string& program = {});
   WorkerProcess(WorkerProcess&&) = default;
   WorkerProcess& operator=(WorkerProcess&&) = default;
 
   pid_t pid() const { return process_.pid(); }
 
-  // Sends a line (worker.cc lists them).
+  // Sends a line (the program's source lists them).
   void Send(const std::string& line);
   // Waits for an answer; empty when the worker is gone, or silent for a minute.
   std::string Receive();

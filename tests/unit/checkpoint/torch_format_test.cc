@@ -248,6 +248,30 @@ TEST(TorchScriptFormat, ConstantsGetKeysOfTheirOwn) {
   EXPECT_FALSE(Read(ScriptFile(test::Pickle(")"))).reference().find_file(kTorchScriptConstants));
 }
 
+TEST(TorchScriptFormat, SaysWhichStridesAreNotThoseOfRowMajorOrder) {
+  using namespace std::string_literals;
+  const auto strides = [](const std::string& constants) {
+    const Read read(ScriptFile(test::Pickle(constants)));
+    const auto file = read.reference().find_file(kTorchScriptStrides);
+    return file ? std::string(reinterpret_cast<const char*>(file->bytes.data()), file->bytes.size())
+                : "none";
+  };
+  const std::string storage = test::Storage("FloatStorage", "0", 16);
+  EXPECT_EQ(strides(test::Tensor(storage, 0, {4, 4}, {1, 4}) + "\x85"), "constants.0\0001,4\000"s);
+  EXPECT_EQ(strides(test::Tensor(storage, 0, {4, 4}, {4, 1}) + "\x85"), "");
+}
+
+TEST(TorchScriptFormat, AnArchiveDoesNotSpeakForModeld) {
+  const Read read(test::WriteZip({{.name = "net/data.pkl", .bytes = test::Pickle(")")},
+                                  {.name = "net/constants.pkl", .bytes = test::Pickle(")")},
+                                  {.name = "net/.modeld/records", .bytes = "data/0"},
+                                  {.name = "net/.modeld/other", .bytes = "x"}})
+                      .bytes);
+  ASSERT_TRUE(read.status().ok()) << read.status();
+  EXPECT_TRUE(read.reference().find_file(kTorchScriptRecords)->bytes.empty());
+  EXPECT_FALSE(read.reference().find_file(".modeld/other"));
+}
+
 TEST(TorchScriptFormat, ASmallFileThatIsNotSmallIsRefused) {
   const std::string code(65 << 20, ' ');
   const std::string file =

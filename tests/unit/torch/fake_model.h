@@ -53,6 +53,8 @@ class FakeModel : public Model {
     files_.emplace_back(std::move(name), std::move(bytes));
   }
 
+  void ClearFiles() { files_.clear(); }
+
   TensorView at(std::string_view name) const override {
     if (const std::optional<TensorView> view = find(name)) {
       return *view;

@@ -60,6 +60,28 @@ std::shared_ptr<FakeModel> Resident(const std::string& path, bool scattered = fa
   return model;
 }
 
+// What another checkpoint of equal weights made resident, with the small files of this one.
+std::shared_ptr<FakeModel> Joined(const std::string& resident, const std::string& path) {
+  const auto model = Resident(resident);
+  const auto own = Resident(path);
+  model->ClearFiles();
+  for (std::size_t i = 0; i < own->file_count(); ++i) {
+    const FileView file = own->file(i);
+    model->AddFile(std::string(file.name), {file.bytes.begin(), file.bytes.end()});
+  }
+  return model;
+}
+
+std::string SavedProduct(const test::TempDir& dir, const std::string& name,
+                         const at::Tensor& weight) {
+  torch::jit::Module module("__torch__.Product", std::make_shared<torch::jit::CompilationUnit>());
+  module.register_parameter("weight", weight, false);
+  module.define("def forward(self, x):\n  return torch.matmul(x, self.weight)\n");
+  std::string path = dir / name;
+  module.save(path);
+  return path;
+}
+
 // A module with a parameter, a child that is tied to it, a buffer, a list, and a constant in its
 // code.
 std::string SavedModule(const test::TempDir& dir) {
@@ -117,6 +139,35 @@ TEST(LoadTorchScript, ParametersAreTheResidentMemoryAndBuffersAreCopies) {
   EXPECT_NE(module.attr("offset").toTensor().data_ptr(), model->at("offset").data);
   EXPECT_EQ(LoadTorchScript(model, {.share_buffers = true}).attr("offset").toTensor().data_ptr(),
             model->at("offset").data);
+}
+
+// As where a safetensors file, which has both names' bytes, was resident first.
+TEST(LoadTorchScript, TiedParametersThatLieApartAreNotCopied) {
+  const test::TempDir dir;
+  const auto model = Resident(SavedModule(dir), /*scattered=*/true);
+  ASSERT_NE(model->at("weight").data, model->at("child.weight").data);
+  torch::jit::Module module = LoadTorchScript(model);
+  const void* const weight = module.attr("weight").toTensor().data_ptr();
+  EXPECT_TRUE(weight == model->at("weight").data || weight == model->at("child.weight").data);
+}
+
+TEST(LoadTorchScript, AWeightThatLiesOtherwiseThanInItsArchiveIsLaidOutAnew) {
+  const test::TempDir dir;
+  const at::Tensor turned = torch::randn({5, 3}).t();
+  const at::Tensor one_row = torch::randn({1, 5}).expand({3, 5});
+  const at::Tensor x = torch::randn({4, 3});
+  for (const at::Tensor& weight : {turned, one_row}) {
+    const std::string strided = SavedProduct(dir, "strided.pt", weight);
+    const std::string plain = SavedProduct(dir, "plain.pt", weight.contiguous());
+    for (const auto& [resident, path] : {std::pair(strided, plain), std::pair(plain, strided)}) {
+      torch::jit::Module module = LoadTorchScript(Joined(resident, path));
+      const at::Tensor loaded = module.attr("weight").toTensor();
+      EXPECT_TRUE(torch::equal(loaded, weight));
+      EXPECT_EQ(loaded.strides(), path == plain ? weight.contiguous().strides() : weight.strides());
+      EXPECT_TRUE(torch::equal(module.forward({x}).toTensor(),
+                               torch::jit::load(path).forward({x}).toTensor()));
+    }
+  }
 }
 
 TEST(LoadTorchScript, TheModuleHoldsTheModel) {

@@ -98,7 +98,9 @@ struct TorchScriptOptions {
 // but buffers. It is in the mode (training or not) in which it was saved; requires_grad is false.
 // It runs whatever code the archive has, as torch::jit::load does: for archives that you trust.
 //
-// Parts of a storage of which the module holds no tensor over the whole are copied, too.
+// Parts of a storage of which the module holds no tensor over the whole are copied, too, and so are
+// tensors that lie in memory with other strides than the module has: a checkpoint of equal weights
+// was there first.
 //
 // Throws Error (kInvalidArgument, FIELD_INVALID) for a model that is no TorchScript archive, or of
 // which the load configuration left out or converted a tensor; c10::Error where this LibTorch
