@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <limits>
@@ -56,17 +55,6 @@ absl::Status Unreachable(const Endpoint& endpoint, std::string_view why) {
                      "see `modelctl health`", {{"endpoint", endpoint.text()}});
 }
 
-absl::Status HungUp(const Endpoint& endpoint) {
-  return wire::MakeError(
-      wire::Reason::kPeerNotAllowed,
-      wire::StrCat("modeld at ", endpoint.calls_path,
-                   " closed the connection at once: it does not "
-                   "admit uid ",
-                   geteuid(), ", or it is stopping"),
-      {{"endpoint", endpoint.text()}, {"uid", wire::StrCat(geteuid())}},
-      "have the uid put into allow_uids of modeld's configuration, or see `modelctl health`");
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<AttachChannel>> AttachChannel::Introduce(const Endpoint& endpoint,
@@ -75,7 +63,10 @@ absl::StatusOr<std::unique_ptr<AttachChannel>> AttachChannel::Introduce(const En
                                                                         bool* refused) {
   wire::FramedSocket socket(std::move(fd), kMaxPayloadBytes);
   const auto frame = ReceiveFrame(socket, deadline);
-  if (absl::IsUnavailable(frame.status())) return HungUp(endpoint);
+  // modeld refuses in words; without any it has ended between accepting and answering.
+  if (absl::IsUnavailable(frame.status())) {
+    return Unreachable(endpoint, "closed the connection at once: it has ended, or is stopping");
+  }
   if (absl::IsDataLoss(frame.status())) {
     return ProtocolViolation(wire::StrCat(endpoint.attach_path, ": ", frame.status().message()));
   }

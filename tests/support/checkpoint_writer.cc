@@ -99,8 +99,11 @@ CheckpointSpec SmallSpec(uint64_t seed) {
 
 void TensorContent(const CheckpointSpec& spec, size_t index, uint64_t offset,
                    std::span<std::byte> bytes) {
-  const uint64_t mask = Mask(spec.tensors.at(index).dtype);
-  const uint64_t start = Mix(spec.seed * 0x9e3779b97f4a7c15 + index) + offset / 8;
+  const TensorSpec& tensor = spec.tensors.at(index);
+  const uint64_t mask = Mask(tensor.dtype);
+  const uint64_t origin =
+      tensor.seed != 0 ? tensor.seed * 0x9e3779b97f4a7c15 : spec.seed * 0x9e3779b97f4a7c15 + index;
+  const uint64_t start = Mix(origin) + offset / 8;
   size_t done = 0;
   for (; done + 8 <= bytes.size(); done += 8) {
     const uint64_t word = Mix(start + done / 8) & mask;

@@ -17,6 +17,9 @@ struct TensorSpec {
   std::string name;
   wire::DType dtype = wire::DType::kF32;
   std::vector<int64_t> shape;
+  // Of its content alone: tensors of equal seed, type and shape are equal wherever they stand. 0:
+  // its content follows from the checkpoint's seed and its place there.
+  uint64_t seed = 0;
 
   uint64_t size_bytes() const;
 };
