@@ -176,6 +176,8 @@ absl::StatusOr<Preload> ParsePreload(const RawTable& table) {
 
 }  // namespace
 
+bool operator==(const Preload& a, const Preload& b) { return PreloadText(a) == PreloadText(b); }
+
 std::span<const std::string_view> PreloadKeys() { return kNames; }
 
 absl::StatusOr<std::vector<Preload>> ParsePreloads(const std::vector<RawTable>& tables) {

@@ -23,9 +23,10 @@ struct Preload {
   bool pin = false;
   std::string alias;                         // empty: none
   std::optional<base::Duration> keep_alive;  // residency::kForever; nullopt: as for others
-
-  bool operator==(const Preload&) const = default;
 };
+
+// Do they say the same?
+bool operator==(const Preload& a, const Preload& b);
 
 // The keys that an entry may have.
 std::span<const std::string_view> PreloadKeys();
