@@ -21,6 +21,14 @@ __modelctl_references() {
   __modelctl_ask -o json ps | grep -o '"reference":"[^"\\]*"' | cut -d'"' -f4 | sort -u
 }
 
+__modelctl_aliases() { __modelctl_ask -o name alias ls; }
+
+__modelctl_selectors() {
+  __modelctl_ids
+  __modelctl_aliases
+  __modelctl_references
+}
+
 # Models that a cache of the Hugging Face hub has: org/name.
 __modelctl_hub_models() {
   local cache=${HF_HUB_CACHE:-${HF_HOME:-$HOME/.cache/huggingface}/hub} model
@@ -52,17 +60,22 @@ _modelctl() {
     cword=$COMP_CWORD
   fi
 
-  local verbs='ps ls list get load evict pin unpin leases devices events inspect digest verify export health doctor version'
+  local verbs='ps ls list get load evict pin unpin alias why explain leases devices events inspect digest verify export health doctor version'
   local flags='-H --endpoint -o --output --timeout -h --help'
+  local version='--device --keep-host --cast --include --exclude --key-prefix --expect --wait-for-room --keep-alive'
   local verb='' i at=0
   for ((i = 1; i < cword; i++)); do
     case ${words[i]} in
       -H | --endpoint | -o | --output | --timeout) ((i++)) ;;
       -*) ;;
       *)
-        verb=${words[i]}
+        if [[ $verb == alias ]]; then
+          verb="alias ${words[i]}"
+        else
+          verb=${words[i]}
+        fi
         at=$i
-        break
+        [[ $verb == alias ]] || break
         ;;
     esac
   done
@@ -89,13 +102,19 @@ _modelctl() {
       COMPREPLY=($(compgen -W 'F32 F16 BF16' -- "$cur"))
       return
       ;;
+    --keep-alive)
+      COMPREPLY=($(compgen -W '0 10m 1h forever' -- "$cur"))
+      return
+      ;;
     --instance | --history | --include | --exclude | --key-prefix | --expect) return ;;
   esac
 
   case $verb in
     '') ;;
     ps | ls | list) flags+=' -a --all -t --tree -w --watch' ;;
-    load) flags+=' --device --keep-host --instance --private --cast --include --exclude --key-prefix --expect --pin --no-wait' ;;
+    load) flags+=" $version --instance --private --pin --no-wait" ;;
+    'alias set') flags+=" $version" ;;
+    evict) flags+=' --drain --dry-run' ;;
     events) flags+=' --history -f --follow' ;;
     inspect) flags+=' --tensors' ;;
   esac
@@ -107,22 +126,34 @@ _modelctl() {
 
   case $verb in
     '') COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
-    get | evict | pin | unpin | leases)
-      __modelctl_reply "$(__modelctl_ids; __modelctl_references)"
+    get | evict | pin | unpin | why | explain | leases) __modelctl_reply "$(__modelctl_selectors)" ;;
+    load)
+      compopt -o filenames 2>/dev/null
+      __modelctl_reply "$(compgen -f -- "$cur"; __modelctl_aliases; __modelctl_hub_models)"
       ;;
-    load | inspect)
+    inspect)
       compopt -o filenames 2>/dev/null
       __modelctl_reply "$(compgen -f -- "$cur"; __modelctl_hub_models)"
       ;;
+    alias) COMPREPLY=($(compgen -W 'ls set rm' -- "$cur")) ;;
+    'alias rm') __modelctl_reply "$(__modelctl_aliases)" ;;
+    'alias set')
+      if ((cword > at + 1)); then
+        compopt -o filenames 2>/dev/null
+        __modelctl_reply "$(compgen -f -- "$cur"; __modelctl_hub_models)"
+      else
+        __modelctl_reply "$(__modelctl_aliases)"
+      fi
+      ;;
     digest | verify)
-      __modelctl_reply "$(__modelctl_ids; __modelctl_references; __modelctl_hub_models; compgen -f -- "$cur")"
+      __modelctl_reply "$(__modelctl_selectors; __modelctl_hub_models; compgen -f -- "$cur")"
       ;;
     export)
       if ((cword > at + 1)); then
         compopt -o filenames 2>/dev/null
         COMPREPLY=($(compgen -f -- "$cur"))
       else
-        __modelctl_reply "$(__modelctl_ids; __modelctl_references; __modelctl_hub_models; compgen -f -- "$cur")"
+        __modelctl_reply "$(__modelctl_selectors; __modelctl_hub_models; compgen -f -- "$cur")"
       fi
       ;;
   esac

@@ -2,11 +2,13 @@
 
 #pragma once
 
+#include <google/protobuf/util/time_util.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/sync_stream.h>
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <type_traits>
 
 #include "absl/status/status.h"
@@ -31,23 +33,46 @@ inline void SetAnswerDeadline(const Environment& environment, grpc::ClientContex
                            environment.options().timeout.value_or(kAnswerTimeout)));
 }
 
-// One unary call: Call<v1::ResidencyService>(environment,
-// &v1::ResidencyService::Stub::GetServerInfo, request).
+// Bounds a call that waits for something: by --timeout, which the request shall name too, so that
+// modeld ends the wait in its own words; gRPC's deadline comes a little later, for a daemon that
+// hangs. nullopt: as long as it takes.
+inline std::optional<google::protobuf::Duration> SetWaitDeadline(const Environment& environment,
+                                                                 grpc::ClientContext& context) {
+  constexpr std::chrono::milliseconds kGrace{500};
+  const auto timeout = environment.options().timeout;
+  if (!timeout) return std::nullopt;
+  context.set_deadline(
+      std::chrono::system_clock::now() +
+      std::chrono::duration_cast<std::chrono::system_clock::duration>(*timeout + kGrace));
+  return google::protobuf::util::TimeUtil::NanosecondsToDuration(timeout->count());
+}
+
+// One unary call in a context of the caller's.
 template <class Service, class Request, class Reply>
-absl::StatusOr<Reply> Call(Environment& environment,
+absl::StatusOr<Reply> Call(Environment& environment, grpc::ClientContext& context,
                            grpc::Status (Service::Stub::*method)(grpc::ClientContext*,
                                                                  const Request&, Reply*),
                            const std::type_identity_t<Request>& request) {
   const auto channel = environment.Connect(SocketOf<Service>());
   if (!channel.ok()) return channel.status();
   const auto stub = Service::NewStub(*channel);
-  grpc::ClientContext context;
-  SetAnswerDeadline(environment, context);
   const Interrupt::Guard guard(environment.interrupt(), context);
   Reply reply;
   const grpc::Status status = (stub.get()->*method)(&context, request, &reply);
   if (!status.ok()) return environment.Explain(status);
   return reply;
+}
+
+// One that is answered at once: Call<v1::ResidencyService>(environment,
+// &v1::ResidencyService::Stub::GetServerInfo, request).
+template <class Service, class Request, class Reply>
+absl::StatusOr<Reply> Call(Environment& environment,
+                           grpc::Status (Service::Stub::*method)(grpc::ClientContext*,
+                                                                 const Request&, Reply*),
+                           const std::type_identity_t<Request>& request) {
+  grpc::ClientContext context;
+  SetAnswerDeadline(environment, context);
+  return Call<Service>(environment, context, method, request);
 }
 
 // Reads a stream to its end. `each` may fail: then the call is cancelled and that is the result.

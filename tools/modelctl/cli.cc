@@ -24,7 +24,8 @@ constexpr char kDescription[] =
 
 constexpr char kFooter[] =
     R"(SELECTOR is an id of a residency or a unique prefix of one, a digest (sha256:...) or a unique prefix of
-one, or a reference. REF is a path, a file:// URI, or a path below one of modeld's roots.
+one, an alias, or a reference. REF is an alias, a path, a file:// URI, or a path below one of modeld's
+roots.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 modeld not reached, 4 not found, 5 refused (leased, pinned, not
 permitted), 6 no capacity, 7 timed out, 130 interrupted.
@@ -61,6 +62,8 @@ void Declare(CLI::App& app, CommandLine& line) {
   AddEvict(app, line.verb);
   AddPin(app, line.verb);
   AddUnpin(app, line.verb);
+  AddAlias(app, line.verb);
+  AddWhy(app, line.verb);
   AddLeases(app, line.verb);
   AddDevices(app, line.verb);
   AddEvents(app, line.verb);
@@ -79,10 +82,14 @@ int Fail(const absl::Status& status) {
 }
 
 absl::Status UsageError(const CLI::App& app, const std::string& message) {
-  const auto verbs = app.get_subcommands();
-  if (!verbs.empty()) {
+  std::string verb;
+  for (auto verbs = app.get_subcommands(); !verbs.empty();
+       verbs = verbs.front()->get_subcommands()) {
+    verb += verbs.front()->get_name() + " ";
+  }
+  if (!verb.empty()) {
     return ErrorWithHint(absl::StatusCode::kInvalidArgument, message,
-                         wire::StrCat("modelctl ", verbs.front()->get_name(), " --help"));
+                         wire::StrCat("modelctl ", verb, "--help"));
   }
   const auto words = app.remaining();
   const bool strange = !words.empty() && !words.front().starts_with('-');

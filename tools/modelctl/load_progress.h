@@ -11,6 +11,13 @@
 
 namespace modeld::modelctl {
 
+// `waits for 4.0 GiB, 1.0 GiB free: held by pid 4711 (python, world/train)`
+inline std::string WaitingText(const v1::Progress& progress) {
+  const std::string bytes = "waits for " + HumanBytes(progress.bytes_total()) + ", " +
+                            HumanBytes(progress.bytes_done()) + " free";
+  return progress.message().empty() ? bytes : bytes + ": " + Printable(progress.message());
+}
+
 class LoadProgress {
  public:
   explicit LoadProgress(const std::string& reference) : display_(reference) {}
@@ -21,8 +28,7 @@ class LoadProgress {
         display_.ShowBytes(progress.bytes_done(), progress.bytes_total());
         break;
       case v1::Progress::WAITING:
-        display_.ShowText("waiting for room: " + HumanBytes(progress.bytes_total()) + " needed, " +
-                          HumanBytes(progress.bytes_done()) + " free");
+        display_.ShowText(WaitingText(progress));
         break;
       case v1::Progress::IDENTIFYING:
         display_.ShowText("comparing it with what is resident");

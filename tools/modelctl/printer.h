@@ -43,6 +43,12 @@ class Printer {
                                  bool with_tensors) const = 0;
   virtual std::string Loaded(const v1::Residency& residency) const = 0;
   virtual std::string Evicted(const v1::EvictResponse& reply) const = 0;
+  // What a dry run would have done.
+  virtual std::string WouldEvict(const v1::EvictResponse& reply) const = 0;
+  virtual std::string Explained(const v1::ExplainResidencyResponse& reply) const = 0;
+  virtual std::string Aliases(const v1::ListAliasesResponse& reply) const = 0;
+  virtual std::string AliasSet(const v1::SetAliasResult& result) const = 0;
+  virtual std::string AliasRemoved(const v1::RemoveAliasResponse& reply) const = 0;
   virtual std::string Pinned(const v1::PinResponse& reply) const = 0;
   virtual std::string Unpinned(const v1::UnpinResponse& reply) const = 0;
   virtual std::string Verified(const VerifyReport& report) const = 0;

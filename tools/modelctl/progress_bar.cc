@@ -85,6 +85,12 @@ std::string ProgressLine(const std::string& label, uint64_t done, uint64_t total
   return TruncateMiddle(line, width);
 }
 
+std::string WordsLine(const std::string& label, const std::string& words, size_t width) {
+  const std::string line =
+      absl::StrCat(TruncateMiddle(Printable(label), kMaxLabelWidth), "  ", words);
+  return DisplayWidth(line) <= width ? line : TruncateMiddle(words, width);
+}
+
 ProgressDisplay::ProgressDisplay(std::string label)
     : label_(std::move(label)), enabled_(LookAt(STDERR_FILENO).is_terminal) {}
 
@@ -99,8 +105,7 @@ void ProgressDisplay::ShowBytes(uint64_t done, uint64_t total) {
 void ProgressDisplay::ShowText(const std::string& text) {
   if (!enabled_ || !MayDraw(text != shown_text_)) return;
   shown_text_ = text;
-  Draw(
-      TruncateMiddle(absl::StrCat(Printable(label_), "  ", text), LookAt(STDERR_FILENO).width - 1));
+  Draw(WordsLine(label_, text, LookAt(STDERR_FILENO).width - 1));
 }
 
 void ProgressDisplay::Clear() {

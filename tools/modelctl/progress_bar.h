@@ -40,6 +40,10 @@ std::string ClockText(std::chrono::seconds time);
 std::string ProgressLine(const std::string& label, uint64_t done, uint64_t total,
                          const RateMeter& rate, size_t width);
 
+// The same for words in place of a bar: where both do not fit the label goes, then the middle of
+// the words.
+std::string WordsLine(const std::string& label, const std::string& words, size_t width);
+
 // Writes the lines to stderr if that is a terminal, at most ten a second, and takes the last one
 // away when it is destroyed. Externally synchronised.
 class ProgressDisplay {

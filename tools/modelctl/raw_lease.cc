@@ -1,10 +1,10 @@
 #include "modelctl/raw_lease.h"
 
-#include <google/protobuf/util/time_util.h>
 #include <stdlib.h>
 
 #include <cstring>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/match.h"
 #include "modelctl/call.h"
 #include "modelctl/duration.h"
@@ -15,10 +15,6 @@
 
 namespace modeld::modelctl {
 namespace {
-
-// What modeld waits is bounded by the request, and its own words are better than gRPC's: they get
-// this much longer.
-constexpr std::chrono::milliseconds kGrace{500};
 
 absl::Status Broken(const absl::Status& status, std::string_view what) {
   return ErrorWithHint(absl::StatusCode::kDataLoss,
@@ -44,7 +40,9 @@ absl::StatusOr<v1::AcquireRequest> MakeRequest(Environment& environment,
     return request;
   }
   const v1::Residency& residency = found->residency();
-  request.mutable_spec()->set_reference(residency.reference());
+  // An alias stands for a load configuration too.
+  const bool by_alias = absl::c_linear_search(residency.aliases(), selector);
+  request.mutable_spec()->set_reference(by_alias ? selector : residency.reference());
   request.mutable_spec()->set_device(residency.device());
   request.mutable_spec()->set_instance(residency.instance());
   request.mutable_spec()->set_private_copy(residency.private_copy());
@@ -97,11 +95,9 @@ absl::Status RawLease::Open(const OnProgress& on_progress) {
   if (!endpoint.ok()) return endpoint.status();
   if (const auto timeout = environment_.options().timeout) {
     deadline_ = std::chrono::steady_clock::now() + *timeout;
-    *request_.mutable_wait_timeout() =
-        google::protobuf::util::TimeUtil::NanosecondsToDuration(timeout->count());
-    context_.set_deadline(
-        std::chrono::system_clock::now() +
-        std::chrono::duration_cast<std::chrono::system_clock::duration>(*timeout + kGrace));
+  }
+  if (const auto wait = SetWaitDeadline(environment_, context_)) {
+    *request_.mutable_wait_timeout() = *wait;
   }
   auto session = AttachSession::Open(endpoint->attach, environment_.interrupt(), deadline_);
   if (!session.ok()) return session.status();

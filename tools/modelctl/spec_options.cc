@@ -1,8 +1,12 @@
 #include "modelctl/spec_options.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <algorithm>
 #include <cctype>
 #include <string>
+
+#include "modelctl/duration.h"
 
 namespace modeld::modelctl {
 namespace {
@@ -16,7 +20,7 @@ std::string Upper(std::string text) {
 
 }  // namespace
 
-void AddSpecOptions(CLI::App& verb, v1::ModelSpec& spec) {
+void AddVersionOptions(CLI::App& verb, v1::ModelSpec& spec) {
   const auto option = [&](const char* name, const Take& take, const char* help, const char* type) {
     return verb.add_option_function<std::string>(name, take, help)->type_name(type);
   };
@@ -29,12 +33,6 @@ void AddSpecOptions(CLI::App& verb, v1::ModelSpec& spec) {
   verb.add_flag_callback(
       "--keep-host", [&] { spec.set_keep_host(true); },
       "for a GPU: stay resident on the host too, so that the next load reads no disk");
-  CLI::Option* instance = option(
-      "--instance", [&](const auto& value) { spec.set_instance(value); },
-      "a separate copy under this name, on purpose", "NAME");
-  verb.add_flag_callback(
-          "--private", [&] { spec.set_private_copy(true); }, "a copy that is never shared")
-      ->excludes(instance);
   option(
       "--cast", [&](const auto& value) { spec.mutable_load_config()->set_cast(Upper(value)); },
       "convert F64, F32, F16 and BF16 tensors to F32, F16 or BF16 while they are loaded", "DTYPE");
@@ -62,6 +60,35 @@ void AddSpecOptions(CLI::App& verb, v1::ModelSpec& spec) {
   option(
       "--expect", [&](const auto& value) { spec.set_expected_digest(value); },
       "the weights digest that it must have; anything else fails", "SHA256");
+}
+
+void AddSpecOptions(CLI::App& verb, v1::ModelSpec& spec) {
+  AddVersionOptions(verb, spec);
+  CLI::Option* instance = verb.add_option_function<std::string>(
+                                  "--instance", [&](const auto& name) { spec.set_instance(name); },
+                                  "a separate copy under this name, on purpose")
+                              ->type_name("NAME");
+  verb.add_flag_callback(
+          "--private", [&] { spec.set_private_copy(true); }, "a copy that is never shared")
+      ->excludes(instance);
+}
+
+void AddStayOptions(CLI::App& verb, const std::function<void()>& wait_for_room,
+                    const std::function<google::protobuf::Duration*()>& keep_alive) {
+  verb.add_flag_callback("--wait-for-room", wait_for_room,
+                         "where others hold what fills the device, wait for them, in turn");
+  verb.add_option_function<std::string>(
+          "--keep-alive",
+          [keep_alive](const std::string& text) {
+            const auto parsed = ParseKeepAlive(text);
+            if (!parsed.ok()) {
+              throw CLI::ValidationError("--keep-alive", std::string(parsed.status().message()));
+            }
+            *keep_alive() =
+                google::protobuf::util::TimeUtil::NanosecondsToDuration(parsed->count());
+          },
+          "how long it stays after its last release: 10m, 0 (goes with it) or forever")
+      ->type_name("DUR");
 }
 
 }  // namespace modeld::modelctl

@@ -3,13 +3,23 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <functional>
 
+#include "google/protobuf/duration.pb.h"
 #include "modeld/v1/types.pb.h"
 
 namespace modeld::modelctl {
 
-// REF, --device, --keep-host, --instance, --private, --cast, --include, --exclude, --key-prefix and
-// --expect, written to `spec`, which outlives the parsing.
+// All of these write to messages that outlive the parsing.
+
+// A version of a model, and where: REF, --device, --keep-host, --cast, --include, --exclude,
+// --key-prefix and --expect.
+void AddVersionOptions(CLI::App& verb, v1::ModelSpec& spec);
+// Those, and which copy of it: --instance and --private.
 void AddSpecOptions(CLI::App& verb, v1::ModelSpec& spec);
+
+// --wait-for-room and --keep-alive, to the fields of a request that are called so.
+void AddStayOptions(CLI::App& verb, const std::function<void()>& wait_for_room,
+                    const std::function<google::protobuf::Duration*()>& keep_alive);
 
 }  // namespace modeld::modelctl

@@ -116,6 +116,14 @@ std::string Age(const google::protobuf::Timestamp& time,
   return HumanAge(std::chrono::duration_cast<std::chrono::seconds>(now - then));
 }
 
+std::string Until(const google::protobuf::Timestamp& time,
+                  std::chrono::system_clock::time_point now) {
+  if (time.seconds() == 0 && time.nanos() == 0) return "-";
+  const auto then = std::chrono::system_clock::from_time_t(time.seconds());
+  const auto left = std::chrono::duration_cast<std::chrono::seconds>(then - now);
+  return left.count() <= 0 ? "now" : absl::StrCat("in ", HumanAge(left));
+}
+
 std::string Rfc3339(const google::protobuf::Timestamp& time) {
   if (time.seconds() == 0 && time.nanos() == 0) return "-";
   return google::protobuf::util::TimeUtil::ToString(time);

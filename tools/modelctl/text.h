@@ -18,8 +18,12 @@ std::string HumanBytes(uint64_t bytes);
 // `12s`, `5m03s`, `2h05m`, `3d04h`. A negative age (clocks differ) is `0s`.
 std::string HumanAge(std::chrono::seconds age);
 
-// The age of a moment, and the moment in RFC 3339; `-` where it is unset (seconds and nanos 0).
+// The age of a moment, how far it is away, and the moment in RFC 3339; `-` where it is unset
+// (seconds and nanos 0).
 std::string Age(const google::protobuf::Timestamp& time, std::chrono::system_clock::time_point now);
+// `in 4m59s`, or `now` where it is over.
+std::string Until(const google::protobuf::Timestamp& time,
+                  std::chrono::system_clock::time_point now);
 std::string Rfc3339(const google::protobuf::Timestamp& time);
 
 // The text with whatever could steer a terminal, and bytes that are no UTF-8, as `\xNN`.

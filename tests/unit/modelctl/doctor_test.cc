@@ -151,6 +151,14 @@ TEST_F(DoctorTest, FindsNothingBesideAHealthyDaemon) {
   EXPECT_THAT(Ills(), IsEmpty());
 }
 
+TEST_F(DoctorTest, TellsWhatTheDaemonSaysOfItself) {
+  BecomeOwner();
+  PutSockets();
+  PutDaemon();
+  daemon_->server.add_degraded("state is not saved: no space left on device");
+  EXPECT_THAT(Ills(), ElementsAre(StartsWith("WARNING modeld: state is not saved: no space left")));
+}
+
 TEST_F(DoctorTest, SeesSystemCallsThatAreForbidden) {
   syscalls_["openat2"] = ENOSYS;
   EXPECT_THAT(Ills(), ElementsAre(AllOf(StartsWith("PROBLEM kernel: openat2 fails"),

@@ -22,6 +22,21 @@ TEST(ParseDuration, RefusesWhatIsNotATime) {
   }
 }
 
+TEST(ParseKeepAlive, TakesZeroAndForeverToo) {
+  EXPECT_EQ(*ParseKeepAlive("10m"), 10min);
+  for (const char* zero : {"0", "0s", "0ms"}) EXPECT_EQ(*ParseKeepAlive(zero), 0ns) << zero;
+  EXPECT_LT(*ParseKeepAlive("forever"), 0ns);
+  for (const char* text : {"", "10", "-1s", "inf", "Forever"}) {
+    EXPECT_EQ(ParseKeepAlive(text).status().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+}
+
+TEST(KeepAliveText, IsWhatOneWouldType) {
+  for (const char* text : {"10m", "0s", "forever"}) {
+    EXPECT_EQ(KeepAliveText(*ParseKeepAlive(text)), text);
+  }
+}
+
 TEST(DurationText, IsWhatOneWouldType) {
   EXPECT_EQ(DurationText(500ms), "500ms");
   EXPECT_EQ(DurationText(1500ms), "1500ms");

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <chrono>
 #include <cstring>
 
 #include "modeld/v1/attach.pb.h"
@@ -19,6 +20,8 @@
 
 namespace modeld::test {
 namespace {
+
+using namespace std::chrono_literals;
 
 constexpr char kSessionId[] = "sixteen bytes...";
 
@@ -104,6 +107,9 @@ FakeModel MakeFakeModel(const std::string& id, const std::string& reference) {
 }
 
 FakeDaemon::FakeDaemon() {
+  progress.set_phase(v1::Progress::LOADING);
+  progress.set_bytes_done(512 << 20);
+  progress.set_bytes_total(1024 << 20);
   grpc::EnableDefaultHealthCheckService(true);
   grpc::ServerBuilder builder;
   builder.AddListeningPort("unix:" + (dir_ / "modeld.sock"), grpc::InsecureServerCredentials());
@@ -208,6 +214,8 @@ grpc::Status FakeDaemon::Acquire(grpc::ServerContext* context, const v1::Acquire
   segment.set_chunk_bytes(model->segment_bytes.size());
   writer->Write(update);
   if (digest_comes_late) {
+    update.mutable_superseded()->set_alias("prod");
+    writer->Write(update);
     update.mutable_digest_known()->set_digest(model->weights_digest);
     writer->Write(update);
   }
@@ -289,29 +297,81 @@ grpc::Status FakeDaemon::Preload(grpc::ServerContext* context, const v1::Preload
   preload_request = *request;
   if (!refuse.ok()) return ToGrpc(refuse);
   v1::PreloadUpdate update;
-  update.mutable_progress()->set_phase(v1::Progress::LOADING);
-  update.mutable_progress()->set_bytes_done(512 << 20);
-  update.mutable_progress()->set_bytes_total(1024 << 20);
+  *update.mutable_progress() = progress;
   writer->Write(update);
-  ++loads_started;
-  if (load_hangs) {
-    WaitUntilCancelled(context);
-    ++loads_cancelled;
-    return grpc::Status::CANCELLED;
-  }
+  if (const grpc::Status loaded = Load(context); !loaded.ok()) return loaded;
   *update.mutable_residency() = residencies.residencies(0);
   writer->Write(update);
   return grpc::Status::OK;
 }
 
-grpc::Status FakeDaemon::Evict(grpc::ServerContext*, const v1::EvictRequest* request,
+grpc::Status FakeDaemon::Load(grpc::ServerContext* context) {
+  ++loads_started;
+  if (!load_hangs) return grpc::Status::OK;
+  WaitUntilCancelled(context);
+  ++loads_cancelled;
+  return grpc::Status::CANCELLED;
+}
+
+grpc::Status FakeDaemon::SetAlias(grpc::ServerContext* context, const v1::SetAliasRequest* request,
+                                  grpc::ServerWriter<v1::SetAliasUpdate>* writer) {
+  alias_request = *request;
+  if (!refuse.ok()) return ToGrpc(refuse);
+  v1::SetAliasUpdate update;
+  *update.mutable_progress() = progress;
+  writer->Write(update);
+  if (const grpc::Status loaded = Load(context); !loaded.ok()) return loaded;
+  *update.mutable_result() = alias_result;
+  writer->Write(update);
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeDaemon::ListAliases(grpc::ServerContext*, const v1::ListAliasesRequest*,
+                                     v1::ListAliasesResponse* reply) {
+  *reply = aliases;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeDaemon::RemoveAlias(grpc::ServerContext*, const v1::RemoveAliasRequest* request,
+                                     v1::RemoveAliasResponse* reply) {
+  for (const v1::Alias& alias : aliases.aliases()) {
+    if (alias.name() == request->name()) *reply->mutable_alias() = alias;
+  }
+  if (reply->has_alias()) return grpc::Status::OK;
+  return ToGrpc(wire::MakeError(wire::Reason::kAliasNotFound,
+                                "there is no alias \"" + request->name() + "\"", {},
+                                "see which there are: modelctl alias ls"));
+}
+
+grpc::Status FakeDaemon::ExplainResidency(grpc::ServerContext*,
+                                          const v1::ExplainResidencyRequest* request,
+                                          v1::ExplainResidencyResponse* reply) {
+  explain_request = *request;
+  if (!refuse.ok()) return ToGrpc(refuse);
+  *reply = explanation;
+  return grpc::Status::OK;
+}
+
+grpc::Status FakeDaemon::Evict(grpc::ServerContext* context, const v1::EvictRequest* request,
                                v1::EvictResponse* reply) {
+  evict_request = *request;
+  evict_has_deadline = context->deadline() < std::chrono::system_clock::now() + 24h;
+  if (!refuse.ok()) return ToGrpc(refuse);
   const v1::Residency* const found = Find(request->selector());
   if (found == nullptr)
     return ToGrpc(
         wire::MakeError(wire::Reason::kResidencyNotFound, "nothing resident is called that"));
   if (found->pinned())
     return ToGrpc(wire::MakeError(wire::Reason::kResidencyPinned, found->id() + " is pinned"));
+  if (request->dry_run()) {
+    *reply = dry_run;
+    return grpc::Status::OK;
+  }
+  if (request->drain()) ++drains_started;
+  if (request->drain() && drain_hangs) {
+    WaitUntilCancelled(context);
+    return grpc::Status::CANCELLED;
+  }
   *reply->mutable_residency() = *found;
   reply->set_freed_bytes(found->size_bytes());
   return grpc::Status::OK;

@@ -57,27 +57,41 @@ class FakeDaemon : public v1::ResidencyService::Service, public v1::AdminService
   v1::ListLeasesResponse leases;
   v1::ListDevicesResponse devices;
   v1::GetServerInfoResponse info;
+  v1::ListAliasesResponse aliases;
+  v1::ExplainResidencyResponse explanation;
+  v1::SetAliasResult alias_result;
+  v1::EvictResponse dry_run;
   std::vector<v1::InspectCheckpointResponse> checkpoint;
   std::vector<v1::Event> events;
   // What operators and holders are told, if not OK.
   absl::Status refuse;
   // What attach.sock says to everyone, if not OK.
   absl::Status refuse_peers;
-  // Preload stays in LOADING until it is cancelled.
+  // Of Preload and SetAlias, before the result.
+  v1::Progress progress;
+  // They stay there until they are cancelled.
   bool load_hangs = false;
+  // An Evict that drains does.
+  bool drain_hangs = false;
   // Every read call does.
   bool hangs = false;
   // Acquire grants this.
   FakeModel* model = nullptr;
-  // The digest is told only after the grant.
+  // The digest is told only after the grant, and after the news of another version.
   bool digest_comes_late = false;
 
   std::atomic<int> loads_started{0};
   std::atomic<int> loads_cancelled{0};
   std::atomic<int> leases_ended{0};
-  // The last Acquire and Preload.
+  std::atomic<int> drains_started{0};
+  // The last of each.
   v1::AcquireRequest acquire_request;
   v1::PreloadRequest preload_request;
+  v1::EvictRequest evict_request;
+  v1::SetAliasRequest alias_request;
+  v1::ExplainResidencyRequest explain_request;
+  // Does the call of the last Evict end by itself?
+  std::atomic<bool> evict_has_deadline{false};
 
   grpc::Status Acquire(grpc::ServerContext* context, const v1::AcquireRequest* request,
                        grpc::ServerWriter<v1::AcquireUpdate>* writer) override;
@@ -105,8 +119,19 @@ class FakeDaemon : public v1::ResidencyService::Service, public v1::AdminService
                    v1::PinResponse* reply) override;
   grpc::Status Unpin(grpc::ServerContext* context, const v1::UnpinRequest* request,
                      v1::UnpinResponse* reply) override;
+  grpc::Status ListAliases(grpc::ServerContext* context, const v1::ListAliasesRequest* request,
+                           v1::ListAliasesResponse* reply) override;
+  grpc::Status SetAlias(grpc::ServerContext* context, const v1::SetAliasRequest* request,
+                        grpc::ServerWriter<v1::SetAliasUpdate>* writer) override;
+  grpc::Status RemoveAlias(grpc::ServerContext* context, const v1::RemoveAliasRequest* request,
+                           v1::RemoveAliasResponse* reply) override;
+  grpc::Status ExplainResidency(grpc::ServerContext* context,
+                                const v1::ExplainResidencyRequest* request,
+                                v1::ExplainResidencyResponse* reply) override;
 
  private:
+  // OK, or CANCELLED once a load that hangs is.
+  grpc::Status Load(grpc::ServerContext* context);
   const v1::Residency* Find(const std::string& selector) const;
   void ServeAttach();
   void ServeAttachConnection(wire::UniqueFd fd);

@@ -85,6 +85,18 @@ TEST(ProgressLine, SaysAllThatFits) {
             "MiB/s  ETA 0:01");
 }
 
+TEST(WordsLine, LosesTheLabelBeforeItsWords) {
+  const std::string words = "waits for 4.0 GiB, 1.0 GiB free: held by pid 4711 (python, w/s/p/g/n)";
+  EXPECT_EQ(WordsLine("m", words, 100), "m  " + words);
+  EXPECT_EQ(WordsLine("models/backbone", words, words.size()), words);
+  const std::string narrow = WordsLine("models/backbone", words, 60);
+  EXPECT_TRUE(narrow.starts_with("waits for 4.0 GiB, 1.0 GiB")) << narrow;
+  EXPECT_TRUE(narrow.ends_with("w/s/p/g/n)")) << narrow;
+  for (size_t width = 1; width <= 130; ++width) {
+    EXPECT_LE(DisplayWidth(WordsLine(std::string(200, 'x'), words, width)), width);
+  }
+}
+
 TEST(ProgressLine, NeverGetsWiderThanTheTerminal) {
   RateMeter meter;
   meter.Add(kStart, 0);

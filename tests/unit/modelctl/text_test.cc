@@ -35,6 +35,16 @@ TEST(Times, AreADashWhereTheyAreUnset) {
   EXPECT_EQ(Rfc3339(unset), "-");
 }
 
+TEST(Times, SayHowFarTheyAreAway) {
+  const auto now = std::chrono::system_clock::from_time_t(1700000000);
+  google::protobuf::Timestamp time;
+  EXPECT_EQ(Until(time, now), "-");
+  time.set_seconds(1700000299);
+  EXPECT_EQ(Until(time, now), "in 4m59s");
+  time.set_seconds(1699999999);
+  EXPECT_EQ(Until(time, now), "now");
+}
+
 TEST(Printable, EscapesWhatCouldSteerATerminal) {
   EXPECT_EQ(Printable("world/café"), "world/café");
   EXPECT_EQ(Printable("a\033[2Jb"), "a\\x1b[2Jb");

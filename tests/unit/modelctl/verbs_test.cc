@@ -10,44 +10,13 @@
 
 #include "support/processes.h"
 #include "support/temp_dir.h"
-#include "unit/modelctl/fake_daemon.h"
-#include "unit/modelctl/run_modelctl.h"
+#include "unit/modelctl/verb_test.h"
 #include "wire/error.h"
 
 namespace modeld::test {
 namespace {
 
 using nlohmann::json;
-using testing::Test;
-
-constexpr char kId[] = "3f2a91c07b5e4d21";
-constexpr char kReference[] = "models/backbone.safetensors";
-
-class VerbTest : public Test {
- protected:
-  VerbTest() : model(MakeFakeModel(kId, kReference)) {
-    *daemon.residencies.add_residencies() = model.residency;
-    daemon.model = &model;
-  }
-
-  ModelctlResult Run(std::vector<std::string> args, ModelctlOptions options = {}) {
-    options.env.push_back("MODELD_ENDPOINT=" + daemon.endpoint());
-    return RunModelctl(std::move(args), options);
-  }
-  std::unique_ptr<Modelctl> Start(std::vector<std::string> args, ModelctlOptions options = {}) {
-    options.env.push_back("MODELD_ENDPOINT=" + daemon.endpoint());
-    return std::make_unique<Modelctl>(std::move(args), options);
-  }
-  json RunJson(std::vector<std::string> args) {
-    args.insert(args.begin(), {"-o", "json"});
-    const ModelctlResult result = Run(std::move(args));
-    EXPECT_EQ(result.exit_code, 0) << result.err;
-    return json::parse(result.out);
-  }
-
-  FakeModel model;
-  FakeDaemon daemon;
-};
 
 std::string ReadFile(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
@@ -69,8 +38,9 @@ TEST(Usage, HelpGoesToStdoutForEveryVerb) {
   const ModelctlResult all = RunModelctl({"--help"});
   EXPECT_EQ(all.exit_code, 0);
   EXPECT_EQ(all.err, "");
-  for (const char* verb : {"ps", "get", "load", "evict", "pin", "unpin", "leases", "devices",
-                           "events", "inspect", "verify", "export", "health", "version"}) {
+  for (const char* verb :
+       {"ps", "get", "load", "evict", "pin", "unpin", "leases", "devices", "events", "inspect",
+        "verify", "export", "health", "version", "why", "alias"}) {
     EXPECT_NE(all.out.find(std::string("  ") + verb), std::string::npos) << verb;
     const ModelctlResult help = RunModelctl({verb, "--help"});
     EXPECT_EQ(help.exit_code, 0) << verb;
@@ -90,7 +60,16 @@ TEST(Usage, MistakesAreToldOnStderrWithTheNextStep) {
       {"-H", "http://x", "ps"},
       {"ps", "--watch", "0s"},
       {"load", "x", "--private", "--instance", "y"},
-      {"evict"}};
+      {"evict"},
+      {"why"},
+      {"load", "x", "--keep-alive", "10"},
+      {"load", "x", "--keep-alive", "-1s"},
+      {"alias", "set"},
+      {"alias", "set", "prod"},
+      {"alias", "set", "prod", "x", "--instance", "y"},
+      {"alias", "rm"},
+      {"alias", "ls", "prod"},
+      {"alias", "mv", "a", "b"}};
   for (const auto& args : mistakes) {
     const ModelctlResult result = RunModelctl(args);
     EXPECT_EQ(result.exit_code, 2) << result.err;
@@ -98,6 +77,13 @@ TEST(Usage, MistakesAreToldOnStderrWithTheNextStep) {
     EXPECT_TRUE(result.err.starts_with("modelctl: ")) << result.err;
     EXPECT_NE(result.err.find("\n  next: "), std::string::npos) << result.err;
   }
+}
+
+TEST(Usage, AMistakeInAVerbOfAVerbLeadsToItsHelp) {
+  EXPECT_TRUE(RunModelctl({"alias", "set"}).err.ends_with("next: modelctl alias set --help\n"));
+  const ModelctlResult help = RunModelctl({"alias", "set", "--help"});
+  EXPECT_EQ(help.exit_code, 0);
+  EXPECT_NE(help.out.find("Example:\n  modelctl alias set"), std::string::npos) << help.out;
 }
 
 TEST(Usage, ADaemonThatIsNotThereIsToldAtOnceWithItsPath) {
@@ -227,6 +213,14 @@ TEST_F(VerbTest, InspectMergesTheParts) {
   EXPECT_EQ(Run({"-o", "name", "inspect", "r", "--tensors"}).out, "first\nsecond\n");
 }
 
+TEST_F(VerbTest, HealthSaysWhatIsDegradedAndIsHealthyAllTheSame) {
+  daemon.info.add_degraded("state is not saved: no space left on device");
+  const ModelctlResult result = Run({"health"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_EQ(result.out, "SERVING\n");
+  EXPECT_EQ(result.err, "modelctl: degraded: state is not saved: no space left on device\n");
+}
+
 TEST_F(VerbTest, HealthTellsServingFromNotServing) {
   EXPECT_EQ(Run({"health"}).out, "SERVING\n");
   EXPECT_EQ(Run({"health"}).exit_code, 0);
@@ -332,17 +326,6 @@ TEST_F(VerbTest, NoColourMeansNoColour) {
             std::string::npos);
 }
 
-TEST_F(VerbTest, EvictDoesWhatItCanAndFailsForTheRest) {
-  v1::Residency& pinned = *daemon.residencies.add_residencies();
-  pinned.set_id("aaaa000000000000");
-  pinned.set_pinned(true);
-  const ModelctlResult result = Run({"evict", "nothing", "aaaa", "3f2a"});
-  EXPECT_EQ(result.out, "evicted 3f2a91c0 models/backbone.safetensors: 2.0 MiB freed\n");
-  EXPECT_NE(result.err.find("nothing resident is called that"), std::string::npos);
-  EXPECT_NE(result.err.find("aaaa000000000000 is pinned"), std::string::npos);
-  EXPECT_EQ(result.exit_code, 5) << "of the last failure";
-}
-
 TEST_F(VerbTest, PinAndUnpinAnswer) {
   EXPECT_EQ(Run({"pin", "3f2a"}).out, "pinned 3f2a91c0 models/backbone.safetensors\n");
   EXPECT_EQ(Run({"unpin", kReference}).out, "unpinned 3f2a91c0 models/backbone.safetensors\n");
@@ -384,9 +367,19 @@ TEST_F(VerbTest, VerifyRecomputesEveryDigest) {
   EXPECT_TRUE(Eventually([&] { return daemon.leases_ended == 1; }));
 }
 
-TEST_F(VerbTest, VerifyWaitsForADigestThatComesLate) {
+TEST_F(VerbTest, VerifyWaitsForADigestThatComesLateAndAfterANewVersion) {
   daemon.digest_comes_late = true;
   EXPECT_EQ(RunJson({"verify", kId})["found_digest"], model.weights_digest);
+}
+
+TEST_F(VerbTest, VerifyOfAnAliasThatIsLoadingAcquiresTheAlias) {
+  daemon.residencies.mutable_residencies(0)->set_state(v1::Residency::LOADING);
+  daemon.residencies.mutable_residencies(0)->add_aliases("prod");
+  EXPECT_EQ(Run({"verify", "prod"}).exit_code, 0);
+  EXPECT_EQ(daemon.acquire_request.spec().reference(), "prod") << "it has a load configuration";
+  EXPECT_FALSE(daemon.acquire_request.has_resume());
+  EXPECT_EQ(Run({"verify", kId}).exit_code, 0);
+  EXPECT_EQ(daemon.acquire_request.spec().reference(), kReference);
 }
 
 TEST_F(VerbTest, VerifyNamesTheTensorThatDiffers) {
@@ -493,6 +486,15 @@ TEST_F(VerbTest, CompletionOffersVerbsFlagsIdsAndReferences) {
   EXPECT_EQ(complete("modelctl load --p", 2), "--private\n--pin\n");
   EXPECT_EQ(complete("modelctl -o ''", 2), "table\nwide\njson\nname\n");
   EXPECT_EQ(complete("modelctl evict 3", 2), std::string(kId) + "\n");
+  EXPECT_EQ(complete("modelctl evict --d", 2), "--drain\n--dry-run\n");
+  EXPECT_EQ(complete("modelctl load x --keep-alive f", 4), "forever\n");
+  daemon.aliases.add_aliases()->set_name("prod");
+  EXPECT_EQ(complete("modelctl why pr", 2), "prod\n");
+  EXPECT_EQ(complete("modelctl alias r", 2), "rm\n");
+  EXPECT_EQ(complete("modelctl alias rm p", 3), "prod\n");
+  EXPECT_EQ(complete("modelctl alias set p", 3), "prod\n");
+  EXPECT_EQ(complete("modelctl alias set prod --wait", 4), "--wait-for-room\n");
+  EXPECT_EQ(complete("modelctl alias ls --", 3).find("--wait"), std::string::npos);
   EXPECT_EQ(complete("modelctl -o wide get models", 4), std::string(kReference) + "\n");
 
   const TempDir hub;

@@ -31,6 +31,7 @@ void CheckKernel(const Patient& patient, DoctorReport& report);     // system ca
 void CheckMemory(const Patient& patient, DoctorReport& report);     // pages, capacity, cgroups
 void CheckLimits(const Patient& patient, DoctorReport& report);     // descriptors, locked memory
 void CheckSockets(const Patient& patient, DoctorReport& report);    // paths, permissions
+void CheckDaemon(const Patient& patient, DoctorReport& report);     // what it says of itself
 void CheckGpus(const Patient& patient, DoctorReport& report);       // driver, device files
 void CheckContainer(const Patient& patient, DoctorReport& report);  // namespaces
 void CheckService(const Patient& patient, DoctorReport& report);    // systemd

@@ -30,8 +30,8 @@ void Bad(DoctorReport& report, const std::string& check, const std::string& foun
 
 DoctorReport Examine(const Patient& patient) {
   DoctorReport report;
-  for (const auto check : {CheckKernel, CheckMemory, CheckLimits, CheckSockets, CheckGpus,
-                           CheckContainer, CheckService}) {
+  for (const auto check : {CheckKernel, CheckMemory, CheckLimits, CheckSockets, CheckDaemon,
+                           CheckGpus, CheckContainer, CheckService}) {
     check(patient, report);
   }
   for (const Finding& finding : report.findings()) {

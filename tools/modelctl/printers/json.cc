@@ -42,6 +42,21 @@ std::string JsonPrinter::Loaded(const v1::Residency& residency) const {
   return Document(residency);
 }
 std::string JsonPrinter::Evicted(const v1::EvictResponse& reply) const { return Document(reply); }
+std::string JsonPrinter::WouldEvict(const v1::EvictResponse& reply) const {
+  return Document(reply);
+}
+std::string JsonPrinter::Explained(const v1::ExplainResidencyResponse& reply) const {
+  return Document(reply);
+}
+std::string JsonPrinter::Aliases(const v1::ListAliasesResponse& reply) const {
+  return Document(reply);
+}
+std::string JsonPrinter::AliasSet(const v1::SetAliasResult& result) const {
+  return Document(result);
+}
+std::string JsonPrinter::AliasRemoved(const v1::RemoveAliasResponse& reply) const {
+  return Document(reply);
+}
 std::string JsonPrinter::Pinned(const v1::PinResponse& reply) const { return Document(reply); }
 std::string JsonPrinter::Unpinned(const v1::UnpinResponse& reply) const { return Document(reply); }
 std::string JsonPrinter::Verified(const VerifyReport& report) const { return Document(report); }

@@ -31,6 +31,11 @@ class JsonPrinter : public Printer {
                          bool with_tensors) const override;
   std::string Loaded(const v1::Residency& residency) const override;
   std::string Evicted(const v1::EvictResponse& reply) const override;
+  std::string WouldEvict(const v1::EvictResponse& reply) const override;
+  std::string Explained(const v1::ExplainResidencyResponse& reply) const override;
+  std::string Aliases(const v1::ListAliasesResponse& reply) const override;
+  std::string AliasSet(const v1::SetAliasResult& result) const override;
+  std::string AliasRemoved(const v1::RemoveAliasResponse& reply) const override;
   std::string Pinned(const v1::PinResponse& reply) const override;
   std::string Unpinned(const v1::UnpinResponse& reply) const override;
   std::string Verified(const VerifyReport& report) const override;

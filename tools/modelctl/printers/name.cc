@@ -58,6 +58,18 @@ std::string NamePrinter::Checkpoint(const v1::InspectCheckpointResponse& reply,
   return out;
 }
 
+// Where only events are left they have the id.
+std::string NamePrinter::Explained(const v1::ExplainResidencyResponse& reply) const {
+  if (reply.has_residency() || reply.events().empty()) return Line(reply.residency().id());
+  return Line(reply.events(0).residency_id());
+}
+
+std::string NamePrinter::Aliases(const v1::ListAliasesResponse& reply) const {
+  std::string out;
+  for (const v1::Alias& alias : reply.aliases()) out += Line(alias.name());
+  return out;
+}
+
 std::string NamePrinter::Event(const v1::WatchEventsResponse& reply) const {
   return Line(v1::Event::Type_Name(reply.event().type()));
 }
@@ -90,6 +102,15 @@ std::string NamePrinter::Loaded(const v1::Residency& residency) const {
 }
 std::string NamePrinter::Evicted(const v1::EvictResponse& reply) const {
   return Line(reply.residency().id());
+}
+std::string NamePrinter::WouldEvict(const v1::EvictResponse& reply) const {
+  return Line(reply.residency().id());
+}
+std::string NamePrinter::AliasSet(const v1::SetAliasResult& result) const {
+  return Line(result.alias().name());
+}
+std::string NamePrinter::AliasRemoved(const v1::RemoveAliasResponse& reply) const {
+  return Line(reply.alias().name());
 }
 std::string NamePrinter::Pinned(const v1::PinResponse& reply) const {
   return Line(reply.residency().id());

@@ -1,12 +1,16 @@
 #include "modelctl/printers/table.h"
 
+#include <google/protobuf/util/time_util.h>
+
 #include <algorithm>
+#include <chrono>
 #include <functional>
 #include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "modelctl/duration.h"
 #include "modelctl/text.h"
 
 namespace modeld::modelctl {
@@ -14,13 +18,8 @@ namespace {
 
 using Align = Column::Align;
 
-constexpr size_t kShortIdLength = 8;
 constexpr size_t kShortDigestLength = 12;
 constexpr char kDigestPrefix[] = "sha256:";
-
-std::string Plural(uint64_t count, const std::string& one, const std::string& many) {
-  return absl::StrCat(count, " ", count == 1 ? one : many);
-}
 
 std::string Both(uint64_t bytes) {
   return bytes < 1024 ? absl::StrCat(bytes, " bytes")
@@ -71,6 +70,10 @@ void CollectIds(const ScopeNode& node, std::set<std::string>& ids) {
 
 Cell StateCell(const v1::Residency& residency) {
   const std::string name = v1::Residency::State_Name(residency.state());
+  // It goes with its last holder.
+  if (residency.state() == v1::Residency::READY && !residency.superseded_by().empty()) {
+    return {absl::StrCat(name, ", superseded"), Style::kBusy};
+  }
   switch (residency.state()) {
     case v1::Residency::READY:
       return {name, Style::kGood};
@@ -102,6 +105,16 @@ std::string InstanceText(const v1::Residency& residency) {
   return residency.private_copy() ? "(private)" : Printable(residency.instance());
 }
 
+std::string KeepAliveCell(bool is_set, const google::protobuf::Duration& keep_alive) {
+  if (!is_set) return "";
+  return KeepAliveText(std::chrono::nanoseconds(
+      google::protobuf::util::TimeUtil::DurationToNanoseconds(keep_alive)));
+}
+
+std::string Plural(uint64_t count, const std::string& one, const std::string& many) {
+  return absl::StrCat(count, " ", count == 1 ? one : many);
+}
+
 std::string ShapeText(const v1::TensorInfo& tensor) {
   return absl::StrCat("[", absl::StrJoin(tensor.shape(), ", "), "]");
 }
@@ -113,6 +126,7 @@ std::string EventWords(const v1::Event& event, const std::string& bytes) {
   if (event.pid() != 0) words.push_back(absl::StrCat("pid ", event.pid()));
   if (!event.scope().empty()) words.push_back(Printable(event.scope()));
   if (!event.reason().empty()) words.push_back(Printable(event.reason()));
+  if (!event.cause().empty()) words.push_back(Printable(event.cause()));
   if (!event.message().empty()) words.push_back(Printable(event.message()));
   return absl::StrJoin(words, "  ");
 }
@@ -163,6 +177,7 @@ std::string TablePrinter::Residencies(const v1::ListResidenciesResponse& reply) 
   const size_t id_length = IdLength(ids);
   Table table({{.title = "ID"},
                {.title = "REFERENCE", .shrink_to = 16},
+               {.title = "ALIAS", .shrink_to = 10, .optional = true},
                {.title = "INSTANCE", .shrink_to = 10, .optional = true},
                {.title = "DEVICE", .shrink_to = 8},
                {.title = "STATE"},
@@ -173,16 +188,20 @@ std::string TablePrinter::Residencies(const v1::ListResidenciesResponse& reply) 
                {.title = "PINNED"},
                {.title = "DIGEST"},
                {.title = "AGE", .align = Align::kRight},
+               {.title = "EXPIRES", .optional = true},
                {.title = "REASON", .optional = true}});
   // Where nothing is, nobody needs a column.
   const auto bytes_or_none = [&](uint64_t bytes) { return bytes == 0 ? "" : Bytes(bytes); };
   for (const v1::Residency& residency : reply.residencies()) {
-    table.AddRow({Id(residency.id(), id_length), Printable(residency.reference()),
+    const std::string aliases = Printable(absl::StrJoin(residency.aliases(), ","));
+    const std::string expires =
+        residency.has_expire_time() ? Until(residency.expire_time(), options_.now) : "";
+    table.AddRow({Id(residency.id(), id_length), Printable(residency.reference()), aliases,
                   InstanceText(residency), Printable(residency.device()), StateCell(residency),
                   Bytes(residency.size_bytes()), bytes_or_none(residency.shared_bytes()),
                   bytes_or_none(residency.stranded_bytes()), absl::StrCat(residency.lease_count()),
                   residency.pinned() ? "yes" : "no", Digest(residency.digest()),
-                  Age(residency.created_time(), options_.now),
+                  Age(residency.created_time(), options_.now), expires,
                   Cell(Printable(residency.error_reason()), Style::kBad)});
   }
   return Render(table);
@@ -202,9 +221,14 @@ std::string TablePrinter::Residency(const v1::GetResidencyResponse& reply) const
       {"Residency", Printable(r.id())},
       {"Reference", Printable(r.reference())},
       {"Also known as", absl::StrJoin(others, ", ")},
+      {"Aliases", Printable(absl::StrJoin(r.aliases(), ", "))},
       {"Device", Printable(r.device())},
       {"Instance", InstanceText(r)},
       {"State", StateCell(r)},
+      {"Superseded by", r.superseded_by().empty()
+                            ? ""
+                            : absl::StrCat("another version as ", Printable(r.superseded_by()),
+                                           "; it goes with its last holder")},
       {"Error", Cell(Printable(r.error_message().empty()
                                    ? r.error_reason()
                                    : absl::StrCat(r.error_reason(), ": ", r.error_message())),
@@ -218,10 +242,14 @@ std::string TablePrinter::Residency(const v1::GetResidencyResponse& reply) const
       {"Format", Printable(r.format())},
       {"Pages", PageSize(r.page_size_bytes())},
       {"Pinned", r.pinned() ? "yes" : "no"},
+      {"Keep-alive", KeepAliveCell(r.has_keep_alive(), r.keep_alive())},
       {"Generation", absl::StrCat(r.generation())},
       {"Created", moment(r.created_time())},
       {"Ready", moment(r.ready_time())},
       {"Last released", moment(r.released_time())},
+      {"Expires", r.has_expire_time() ? absl::StrCat(Rfc3339(r.expire_time()), " (",
+                                                     Until(r.expire_time(), options_.now), ")")
+                                      : ""},
       {"Waiting", r.waiter_count() == 0 ? "" : absl::StrCat(r.waiter_count())},
       {"Leases", absl::StrCat(r.lease_count())},
   });
@@ -345,7 +373,7 @@ std::string TablePrinter::Devices(const v1::ListDevicesResponse& reply) const {
 }
 
 std::string TablePrinter::EventTitle() const {
-  return Styled(absl::StrFormat("%-20s  %-18s  %-8s  %s", "TIME", "EVENT", "ID", "WHAT"),
+  return Styled(absl::StrFormat("%-20s  %-21s  %-8s  %s", "TIME", "EVENT", "ID", "WHAT"),
                 Style::kBold, options_.colour) +
          "\n";
 }
@@ -355,7 +383,7 @@ std::string TablePrinter::Event(const v1::WatchEventsResponse& reply) const {
   google::protobuf::Timestamp seconds = event.time();
   seconds.set_nanos(0);
   std::string line = absl::StrFormat(
-      "%-20s  %-18s  %-8s  %s", Rfc3339(seconds), v1::Event::Type_Name(event.type()),
+      "%-20s  %-21s  %-8s  %s", Rfc3339(seconds), v1::Event::Type_Name(event.type()),
       Id(event.residency_id(), kShortIdLength), EventWords(event, Bytes(event.bytes())));
   line.erase(line.find_last_not_of(' ') + 1);
   return line + "\n";
@@ -391,28 +419,6 @@ std::string TablePrinter::Checkpoint(const v1::InspectCheckpointResponse& reply,
                   absl::StrCat(tensor.file_offset())});
   }
   return absl::StrCat(out, "\n", Render(table));
-}
-
-std::string TablePrinter::Loaded(const v1::Residency& residency) const {
-  v1::ListResidenciesResponse one;
-  *one.add_residencies() = residency;
-  return Residencies(one);
-}
-
-std::string TablePrinter::Evicted(const v1::EvictResponse& reply) const {
-  return absl::StrCat("evicted ", Id(reply.residency().id(), kShortIdLength), " ",
-                      Printable(reply.residency().reference()), ": ", Bytes(reply.freed_bytes()),
-                      " freed\n");
-}
-
-std::string TablePrinter::Pinned(const v1::PinResponse& reply) const {
-  return absl::StrCat("pinned ", Id(reply.residency().id(), kShortIdLength), " ",
-                      Printable(reply.residency().reference()), "\n");
-}
-
-std::string TablePrinter::Unpinned(const v1::UnpinResponse& reply) const {
-  return absl::StrCat("unpinned ", Id(reply.residency().id(), kShortIdLength), " ",
-                      Printable(reply.residency().reference()), "\n");
 }
 
 std::string TablePrinter::Verified(const VerifyReport& report) const {

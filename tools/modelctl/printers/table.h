@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "google/protobuf/duration.pb.h"
 #include "modelctl/printer.h"
 #include "modelctl/table.h"
 
@@ -29,6 +30,11 @@ class TablePrinter : public Printer {
                          bool with_tensors) const override;
   std::string Loaded(const v1::Residency& residency) const override;
   std::string Evicted(const v1::EvictResponse& reply) const override;
+  std::string WouldEvict(const v1::EvictResponse& reply) const override;
+  std::string Explained(const v1::ExplainResidencyResponse& reply) const override;
+  std::string Aliases(const v1::ListAliasesResponse& reply) const override;
+  std::string AliasSet(const v1::SetAliasResult& result) const override;
+  std::string AliasRemoved(const v1::RemoveAliasResponse& reply) const override;
   std::string Pinned(const v1::PinResponse& reply) const override;
   std::string Unpinned(const v1::UnpinResponse& reply) const override;
   std::string Verified(const VerifyReport& report) const override;
@@ -39,10 +45,13 @@ class TablePrinter : public Printer {
   std::string Version(const VersionReport& report) const override;
 
  protected:
+  static constexpr size_t kShortIdLength = 8;
+
   // How long an id has to be to be told from all these, at least 8.
   static size_t IdLength(const std::set<std::string>& ids);
 
   // What the wide format shows in full.
+  virtual bool in_full() const { return false; }
   virtual std::string Bytes(uint64_t bytes) const;
   virtual std::string Id(const std::string& id, size_t length) const;
   virtual std::string Digest(const std::string& digest) const;
@@ -71,5 +80,9 @@ std::string InstanceText(const v1::Residency& residency);
 std::string ShapeText(const v1::TensorInfo& tensor);
 // What an event says beyond its time, type and residency.
 std::string EventWords(const v1::Event& event, const std::string& bytes);
+// `10m`, `forever`; empty where nobody has said it.
+std::string KeepAliveCell(bool is_set, const google::protobuf::Duration& keep_alive);
+// `1 holder`, `2 holders`
+std::string Plural(uint64_t count, const std::string& one, const std::string& many);
 
 }  // namespace modeld::modelctl

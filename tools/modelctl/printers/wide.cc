@@ -24,13 +24,31 @@ std::string WidePrinter::Id(const std::string& id, size_t) const { return OrDash
 std::string WidePrinter::Digest(const std::string& digest) const { return OrDash(digest); }
 
 std::string WidePrinter::Residencies(const v1::ListResidenciesResponse& reply) const {
-  Table table({Left("ID"),       Left("REFERENCE"), Left("DEVICE"),
-               Left("STATE"),    Right("SIZE"),     Right("OWN"),
-               Right("SHARED"),  Right("STRANDED"), Right("TENSOR_BYTES"),
-               Right("TENSORS"), Right("LEASES"),   Right("WAITING"),
-               Left("PINNED"),   Left("INSTANCE"),  Right("GENERATION"),
-               Left("FORMAT"),   Right("PAGES"),    Left("DIGEST"),
-               Left("CREATED"),  Left("READY"),     Left("RELEASED"),
+  Table table({Left("ID"),
+               Left("REFERENCE"),
+               Left("DEVICE"),
+               Left("STATE"),
+               Right("SIZE"),
+               Right("OWN"),
+               Right("SHARED"),
+               Right("STRANDED"),
+               Right("TENSOR_BYTES"),
+               Right("TENSORS"),
+               Right("LEASES"),
+               Right("WAITING"),
+               Left("PINNED"),
+               Left("INSTANCE"),
+               Right("GENERATION"),
+               Left("FORMAT"),
+               Right("PAGES"),
+               Left("DIGEST"),
+               Left("CREATED"),
+               Left("READY"),
+               Left("RELEASED"),
+               Left("ALIASES"),
+               Left("KEEP_ALIVE"),
+               Left("EXPIRES"),
+               Left("SUPERSEDED_BY"),
                Left("REASON")});
   for (const v1::Residency& r : reply.residencies()) {
     std::vector<std::string> references;
@@ -58,6 +76,10 @@ std::string WidePrinter::Residencies(const v1::ListResidenciesResponse& reply) c
          Rfc3339(r.created_time()),
          Rfc3339(r.ready_time()),
          Rfc3339(r.released_time()),
+         OrDash(absl::StrJoin(r.aliases(), ",")),
+         OrDash(KeepAliveCell(r.has_keep_alive(), r.keep_alive())),
+         Rfc3339(r.expire_time()),
+         OrDash(r.superseded_by()),
          Cell(OrDash(r.error_reason()), r.error_reason().empty() ? Style::kPlain : Style::kBad)});
   }
   return Render(table);
@@ -96,7 +118,7 @@ std::string WidePrinter::Devices(const v1::ListDevicesResponse& reply) const {
 }
 
 std::string WidePrinter::EventTitle() const {
-  return Styled(absl::StrFormat("%8s  %-30s  %-18s  %-16s  %-8s  %s", "SEQUENCE", "TIME", "EVENT",
+  return Styled(absl::StrFormat("%8s  %-30s  %-21s  %-16s  %-8s  %s", "SEQUENCE", "TIME", "EVENT",
                                 "ID", "LEASE", "WHAT"),
                 Style::kBold, options().colour) +
          "\n";
@@ -106,7 +128,7 @@ std::string WidePrinter::Event(const v1::WatchEventsResponse& reply) const {
   const v1::Event& event = reply.event();
   const std::string bytes = absl::StrCat(event.bytes(), " bytes");
   std::string line =
-      absl::StrFormat("%8d  %-30s  %-18s  %-16s  %-8s  %s", event.sequence(), Rfc3339(event.time()),
+      absl::StrFormat("%8d  %-30s  %-21s  %-16s  %-8s  %s", event.sequence(), Rfc3339(event.time()),
                       v1::Event::Type_Name(event.type()), OrDash(event.residency_id()),
                       OrDash(event.lease_id()), EventWords(event, bytes));
   line.erase(line.find_last_not_of(' ') + 1);
@@ -118,15 +140,19 @@ std::string WidePrinter::Version(const VersionReport& report) const {
   const v1::GetServerInfoResponse& s = report.server();
   std::vector<std::string> roots;
   for (const std::string& root : s.roots()) roots.push_back(Printable(root));
-  return TablePrinter::Version(report) + "\n" +
-         Describe({{"Protocol", absl::StrCat(s.protocol_version())},
-                   {"Started", Rfc3339(s.start_time())},
-                   {"Runtime directory", Printable(s.runtime_dir())},
-                   {"Roots", roots.empty() ? "none" : absl::StrJoin(roots, ", ")},
-                   {"Residencies", absl::StrCat(s.residency_count())},
-                   {"Leases", absl::StrCat(s.lease_count())},
-                   {"Sessions", absl::StrCat(s.session_count())},
-                   {"Descriptors", absl::StrCat(s.open_fds(), " of ", s.fd_limit())}});
+  std::vector<std::pair<std::string, Cell>> lines = {
+      {"Protocol", absl::StrCat(s.protocol_version())},
+      {"Started", Rfc3339(s.start_time())},
+      {"Runtime directory", Printable(s.runtime_dir())},
+      {"Roots", roots.empty() ? "none" : absl::StrJoin(roots, ", ")},
+      {"Residencies", absl::StrCat(s.residency_count())},
+      {"Leases", absl::StrCat(s.lease_count())},
+      {"Sessions", absl::StrCat(s.session_count())},
+      {"Descriptors", absl::StrCat(s.open_fds(), " of ", s.fd_limit())}};
+  for (const std::string& note : s.degraded()) {
+    lines.emplace_back("Degraded", Cell(Printable(note), Style::kBusy));
+  }
+  return absl::StrCat(TablePrinter::Version(report), "\n", Describe(lines));
 }
 
 }  // namespace modeld::modelctl

@@ -23,6 +23,7 @@ class WidePrinter : public TablePrinter {
   std::string Version(const VersionReport& report) const override;
 
  protected:
+  bool in_full() const override { return true; }
   std::string Bytes(uint64_t bytes) const override;
   std::string Id(const std::string& id, size_t length) const override;
   std::string Digest(const std::string& digest) const override;

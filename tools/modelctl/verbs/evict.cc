@@ -5,24 +5,57 @@
 
 #include "modelctl/call.h"
 #include "modelctl/error.h"
+#include "modelctl/progress_bar.h"
 #include "modelctl/verbs.h"
+#include "wire/text.h"
 
 namespace modeld::modelctl {
 namespace {
 
-absl::Status EvictOne(const std::string& selector, Environment& environment) {
+struct EvictOptions {
+  std::vector<std::string> selectors;
+  bool drain = false;
+  bool dry_run = false;
+};
+
+// Waits for the holders: --timeout is for them, and without it there is none.
+absl::StatusOr<v1::EvictResponse> Drain(v1::EvictRequest request, Environment& environment) {
+  grpc::ClientContext context;
+  if (const auto wait = SetWaitDeadline(environment, context)) {
+    *request.mutable_drain_timeout() = *wait;
+  }
+  ProgressDisplay display(request.selector());
+  display.ShowText("waits until its holders have let go");
+  const auto reply =
+      Call<v1::AdminService>(environment, context, &v1::AdminService::Stub::Evict, request);
+  if (reply.ok() || !environment.interrupt().raised()) return reply;
+  return absl::CancelledError(wire::StrCat(
+      "interrupted: ", request.selector(),
+      " goes on draining, and is freed when its holders have let go; see whether it is still "
+      "there: modelctl ps"));
+}
+
+absl::Status EvictOne(const EvictOptions& options, const std::string& selector,
+                      Environment& environment) {
   v1::EvictRequest request;
   request.set_selector(selector);
-  const auto reply = Call<v1::AdminService>(environment, &v1::AdminService::Stub::Evict, request);
+  request.set_drain(options.drain);
+  request.set_dry_run(options.dry_run);
+  const auto reply =
+      options.drain && !options.dry_run
+          ? Drain(request, environment)
+          : Call<v1::AdminService>(environment, &v1::AdminService::Stub::Evict, request);
   if (!reply.ok()) return reply.status();
-  return environment.Write(environment.MakePrinter()->Evicted(*reply));
+  const auto printer = environment.MakePrinter();
+  return environment.Write(options.dry_run ? printer->WouldEvict(*reply)
+                                           : printer->Evicted(*reply));
 }
 
 // One that cannot be evicted does not keep the others; the last failure is the verb's.
-absl::Status Evict(const std::vector<std::string>& selectors, Environment& environment) {
+absl::Status Evict(const EvictOptions& options, Environment& environment) {
   absl::Status failed;
-  for (const std::string& selector : selectors) {
-    const absl::Status done = EvictOne(selector, environment);
+  for (const std::string& selector : options.selectors) {
+    const absl::Status done = EvictOne(options, selector, environment);
     if (done.ok()) continue;
     if (!failed.ok()) environment.Say(ErrorText(failed));
     failed = done;
@@ -34,12 +67,18 @@ absl::Status Evict(const std::vector<std::string>& selectors, Environment& envir
 }  // namespace
 
 void AddEvict(CLI::App& app, Verb& chosen) {
-  const auto selectors = std::make_shared<std::vector<std::string>>();
+  const auto options = std::make_shared<EvictOptions>();
   CLI::App* verb = app.add_subcommand("evict", "Free residencies that nobody holds");
-  verb->add_option("SELECTOR", *selectors, "which residencies")->required();
-  verb->footer(Example("  modelctl evict 3f2a models/old.safetensors"));
-  verb->callback([selectors, &chosen] {
-    chosen = [selectors](Environment& environment) { return Evict(*selectors, environment); };
+  verb->add_option("SELECTOR", options->selectors, "which residencies")->required();
+  verb->add_flag("--drain", options->drain,
+                 "hand them out no more, ask the holders to let go, and wait for that, at most "
+                 "--timeout for each");
+  verb->add_flag("--dry-run", options->dry_run, "change nothing, and say what would be freed");
+  verb->footer(
+      Example("  modelctl evict 3f2a models/old.safetensors\n"
+              "  modelctl evict --drain --timeout 5m 3f2a"));
+  verb->callback([options, &chosen] {
+    chosen = [options](Environment& environment) { return Evict(*options, environment); };
   });
 }
 
