@@ -215,7 +215,7 @@ void Manager::TakeWishes(const Waiter& waiter, Residency& residency) {
   }
   if (waiter.pin && !residency.pinned()) {
     const Key key = PinOf(residency);
-    if (!residency.record().private_copy) SaveOrSay(SetPin{key}, residency);
+    if (!residency.record().private_copy) SavePin(residency, key);
     PinNow(residency, key, true);
   } else if (changed) {
     TellRecord(residency);

@@ -213,6 +213,8 @@ class Manager : public BackendObserver {
                      Reply<absl::StatusOr<EvictResult>> reply);
   void GiveUpWaiting(const std::string& residency_id, Ticket eviction_id);
   static Key PinOf(const Residency& residency);
+  void SavePin(const Residency& residency, const Key& key);
+  void Enforce(const Key& key, bool pinned);
   void PinNow(Residency& residency, const Key& key, bool pinned);
   std::vector<LeaseInfo> LeasesOf(const Residency& residency) const;
   DeviceInfo InfoOf(const std::string& id, const Device& device);
@@ -232,7 +234,7 @@ class Manager : public BackendObserver {
   std::vector<std::string> AliasesOf(const Residency& residency) const;
   void LearnDigests();
   void Save(StateChange change, std::function<void(absl::Status)> then);
-  void SaveOrSay(StateChange change, const Residency& residency);
+  void SaveOrSay(StateChange change, const Residency& residency, std::function<void()> then = {});
   bool IsToBePinned(const ResidencyRecord& record) const;
 
   // manager_identity.cc: what is the same, and what is in part

@@ -163,6 +163,7 @@ void Manager::OnAgentDown(const std::string& device_id, const absl::Status& why)
     event.reason = std::string(wire::ReasonName(wire::GetReason(why)));
     event.message = device.down_because;
     events_.Publish(std::move(event));
+    bool lost = false;
     for (const std::string& id : Ids()) {
       Residency* const residency = registry_.Get(id);
       if (residency == nullptr || residency->record().device != device_id ||
@@ -174,6 +175,7 @@ void Manager::OnAgentDown(const std::string& device_id, const absl::Status& why)
         return s->info.kind == wire::SegmentKind::kCudaIpc;
       });
       if (dies_with_agent) {
+        lost = true;
         Lose(*residency,
              wire::MakeError(wire::Reason::kDeviceLost,
                              absl::StrCat("the memory of ", residency->record().reference(),
@@ -182,6 +184,7 @@ void Manager::OnAgentDown(const std::string& device_id, const absl::Status& why)
                              "acquire it anew; export = \"vmm\" survives this"));
       }
     }
+    if (lost) StopBorrowing(device_id);  // there is nothing to borrow any more
   });
 }
 

@@ -32,12 +32,14 @@ void Manager::Save(StateChange change, std::function<void(absl::Status)> then) {
 }
 
 // For what is in force already.
-void Manager::SaveOrSay(StateChange change, const Residency& residency) {
+void Manager::SaveOrSay(StateChange change, const Residency& residency,
+                        std::function<void()> then) {
   Event event;
   event.residency_id = residency.id();
   event.reference = residency.record().reference();
   event.device = residency.record().device;
-  Save(std::move(change), [this, event](const absl::Status& saved) {
+  Save(std::move(change), [this, event, then = std::move(then)](const absl::Status& saved) {
+    if (saved.ok() && then) then();
     if (saved.ok()) return;
     Event failed = event;
     failed.type = EventType::kStateNotSaved;

@@ -7,6 +7,8 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
+#include <set>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -153,7 +155,7 @@ void Manager::ReadFiles(Residency& residency) {
 // The host's agent is back.
 void Manager::ReadWaitingFiles() {
   for (Residency* residency : registry_.All()) {
-    if (residency->state() == State::kIdentifying && residency->content == nullptr) {
+    if (!residency->rival_id.empty() && residency->content == nullptr) {
       ReadFiles(*residency);
     }
   }
@@ -210,17 +212,18 @@ void Manager::OnIdentified(const std::string& residency_id,
       if (wire::GetReason(digests.status()) != wire::Reason::kDeviceUnavailable) {
         return Fail(*residency, digests.status());
       }
-      deps_.timer->At(
-          deps_.clock->Now() + kReaderPatience, [this, residency_id, why = digests.status()] {
-            strand_.Post([this, residency_id, why] {
-              Residency* const waiting = registry_.Get(residency_id);
-              if (waiting == nullptr || waiting->reading_files ||
-                  waiting->state() != State::kIdentifying || waiting->content != nullptr) {
-                return;
-              }
-              Fail(*waiting, why);
-            });
-          });
+      if (residency->rival_id.empty()) return Identify(*residency);  // it is not asked any more
+      deps_.timer->At(deps_.clock->Now() + kReaderPatience,
+                      [this, residency_id, why = digests.status()] {
+                        strand_.Post([this, residency_id, why] {
+                          Residency* const waiting = registry_.Get(residency_id);
+                          if (waiting == nullptr || waiting->reading_files ||
+                              waiting->rival_id.empty() || waiting->content != nullptr) {
+                            return;
+                          }
+                          Fail(*waiting, why);
+                        });
+                      });
       return;
     }
     const bool wanted = SetContent(*residency, *digests);
@@ -351,10 +354,15 @@ void Manager::PlanWithLenders(Residency& residency, const std::vector<Residency*
                              content = residency.content, snapshots = std::move(snapshots)] {
     std::vector<plan::Lender> views;
     std::vector<std::string> ids;
+    std::set<std::string> offered;
     const plan::Fingerprint unused;
     for (const Snapshot& lender : snapshots) {
       std::vector<uint64_t> sizes;
-      for (const auto& segment : lender.memory->segments) sizes.push_back(segment->info.size_bytes);
+      for (const auto& segment : lender.memory->segments) {
+        // What several lenders have is borrowed from one: a segment of this size is worth nothing.
+        const bool first = offered.insert(segment->id).second;
+        sizes.push_back(first ? segment->info.size_bytes : std::numeric_limits<uint64_t>::max());
+      }
       views.push_back({.table = &lender.memory->table->view(),
                        .fingerprint = &unused,
                        .content = lender.content.get(),

@@ -208,16 +208,34 @@ void Manager::SetPinned(std::string selector, bool pinned,
     const StateChange change = pinned ? StateChange(SetPin{key}) : StateChange(RemovePin{key});
     Save(change, [this, key, pinned, went, reply](const absl::Status& saved) {
       if (!saved.ok()) return reply(saved);
+      const bool was_pinned = pins_.contains(key);
+      Enforce(key, pinned);
       // It may be part of another one by now.
-      if (Residency* const residency = registry_.Current(key)) {
-        PinNow(*residency, key, pinned);
-        return reply(InfoOf(*residency));
+      Residency* const current = registry_.Current(key);
+      if (current != nullptr) return reply(InfoOf(*current));
+      if (pinned && !was_pinned) {  // nobody is told of this pin: it is taken back
+        Save(RemovePin{key}, [this, key](const absl::Status& removed) {
+          if (removed.ok()) Enforce(key, false);
+        });
       }
-      if (!pinned) pins_.erase(key);
-      if (pinned && !pins_.contains(key)) Save(RemovePin{key}, [](const absl::Status&) {});
       reply(went());
     });
   });
+}
+
+// For one that is in force at once.
+void Manager::SavePin(const Residency& residency, const Key& key) {
+  SaveOrSay(SetPin{key}, residency, [this, key] { Enforce(key, true); });
+}
+
+// What became durable last is in force, whatever was meanwhile.
+void Manager::Enforce(const Key& key, bool pinned) {
+  if (Residency* const current = registry_.Current(key)) return PinNow(*current, key, pinned);
+  if (pinned) {
+    pins_.insert(key);
+  } else {
+    pins_.erase(key);
+  }
 }
 
 // `key`: of one of its sources, whose pin is saved or about to be.

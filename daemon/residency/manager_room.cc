@@ -114,7 +114,8 @@ void Manager::AwaitEndOfProtection(const std::string& device_id, const Idle& idl
 }
 
 // Whoever is to borrow keeps its lenders here until it is READY. Where it waits for room itself, or
-// behind somebody who does, that might never be: those who wait do without. False: nobody borrows.
+// behind somebody who does, that might never be: those who wait do without. False: nobody was to
+// borrow.
 bool Manager::StopBorrowing(const std::string& device_id) {
   bool stopped = false;
   for (const std::string& id : devices_.at(device_id).admission) {

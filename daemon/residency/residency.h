@@ -91,7 +91,7 @@ class Residency {
   std::vector<BorrowedSegment> borrowed;
   std::vector<std::string> lenders;
   std::shared_ptr<const plan::LoadPlan> whole_plan;  // with lenders: as if there were none
-  uint64_t freeing_bytes = 0;  // DRAINING: what its device gets back
+  uint64_t freeing_bytes = 0;                        // DRAINING: what its device gets back
 
   // Ids of copies on GPUs that are to be loaded from this one, on the host, once it is READY.
   std::set<std::string> followers;

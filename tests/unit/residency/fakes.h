@@ -213,6 +213,12 @@ class FakeState : public StateStore {
     waiting_.push_back({std::move(change), std::move(done)});
     if (!hold) Finish();
   }
+  void FinishFirst() {
+    auto [change, done] = std::move(waiting_.front());
+    waiting_.erase(waiting_.begin());
+    changes.push_back(std::move(change));
+    done(absl::OkStatus());
+  }
   void Finish() {
     for (auto& [change, done] : std::exchange(waiting_, {})) {
       if (error.ok()) changes.push_back(std::move(change));

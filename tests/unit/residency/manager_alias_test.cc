@@ -331,5 +331,19 @@ TEST_F(PinTest, IsToldToAnAgentThatHasItFromBefore) {
   EXPECT_TRUE(backend_.records.at(record.id).pinned);
 }
 
+TEST_F(PinTest, IsWhatBecameDurableLast) {
+  const std::string id = MakeIdle("a");
+  manager_.SetPinned(id, true, [](const auto&) {});
+  state_.hold = true;
+  for (int i = 0; i < 2; ++i) manager_.SetPinned(id, false, [](const auto&) {});
+  state_.FinishFirst();
+  const auto preload = std::make_shared<RecordingPreload>();
+  manager_.Preload({.spec = {.reference = "a"}, .pin = true}, preload);
+  state_.FinishFirst();
+  state_.FinishFirst();
+  EXPECT_TRUE(std::holds_alternative<SetPin>(state_.changes.back()));
+  EXPECT_TRUE(InfoOf(id).pinned);
+}
+
 }  // namespace
 }  // namespace modeld::residency

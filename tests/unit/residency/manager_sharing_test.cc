@@ -2,6 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <set>
+#include <string>
+#include <utility>
+
 #include "base/manual_clock.h"
 #include "fakes.h"
 #include "model/catalog.h"
@@ -68,6 +72,54 @@ TEST_F(SharingTest, GivesWayToTheNeedOfRoom) {
   EXPECT_EQ(backend_.loads.at(0).plan->resident_bytes(), 4 * model::kLetterBytes);
   backend_.FinishLoad(manager_);
   EXPECT_TRUE(shared->granted());
+}
+
+TEST_F(SharingTest, BorrowsASegmentThatSeveralHaveFromOne) {
+  for (const char* word : {"abcd", "abce", "abde"}) {
+    catalog_.Write(word, word);
+    const auto held = Acquire(word);
+    for (const LoadJob& reading : std::exchange(backend_.readings, {})) {
+      manager_.OnIdentified(reading.record.id, model::DigestsOf(word));
+    }
+    ASSERT_EQ(backend_.loads.size(), 1u);
+    std::set<std::string> borrowed;
+    for (const BorrowedSegment& one : backend_.loads.at(0).borrowed) {
+      EXPECT_TRUE(borrowed.insert(one.segment->id).second) << one.segment->id;
+    }
+    EXPECT_EQ(borrowed.empty(), word == std::string("abcd"));
+    backend_.FinishLoad(manager_);
+    auto digests = std::make_shared<ResidentDigests>();
+    digests->content = model::DigestsOf(word);
+    manager_.OnDigest(held->grants.at(0).residency_id, digests);
+  }
+}
+
+TEST_F(SharingTest, EndsWithTheMemoryOfTheLender) {
+  backend_.kind = wire::SegmentKind::kCudaIpc;
+  manager_.SetPolicy({.min_residency = std::chrono::seconds(30)});
+  catalog_.Write("lender", "abcd");
+  catalog_.Write("protected", "klmn");
+  catalog_.Write("borrower", "abce");
+  const auto lender = Acquire("lender");
+  backend_.FinishLoad(manager_);
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = model::DigestsOf("abcd");
+  manager_.OnDigest(lender->grants.at(0).residency_id, digests);
+  Acquire("protected");
+  backend_.FinishLoad(manager_);
+  manager_.Release(last_);
+  const auto borrower = Acquire("borrower");
+  ASSERT_EQ(backend_.readings.size(), 1u);
+  manager_.OnIdentified(backend_.readings.at(0).record.id, model::DigestsOf("abce"));
+  ASSERT_TRUE(backend_.loads.empty());
+
+  manager_.OnAgentDown("host", wire::MakeError(wire::Reason::kDeviceUnavailable, "died"));
+  EXPECT_EQ(lender->losses.size(), 1u);
+  manager_.OnAgentUp("host", {.pid = 8});
+  ASSERT_EQ(backend_.loads.size(), 1u);
+  EXPECT_TRUE(backend_.loads.at(0).borrowed.empty());
+  backend_.FinishLoad(manager_);
+  EXPECT_TRUE(borrower->granted());
 }
 
 }  // namespace

@@ -388,5 +388,25 @@ TEST_F(ManagerTest, TellsTheAgentWhatChangedWhileItLoaded) {
   EXPECT_EQ(record.keep_alive, std::chrono::seconds(7));
 }
 
+TEST_F(ManagerTest, LoadsOnceWhatWasBeingReadWhenTheAgentWent) {
+  catalog_.PutContent("a", 4, "weights", /*sampled=*/false);
+  catalog_.PutContent("b", 4, "others", /*sampled=*/false);
+  const std::string a = MakeIdle("a");
+  const Held held = Acquire("b");
+  ASSERT_EQ(backend_.readings.size(), 1u);
+  const std::string b = std::exchange(backend_.readings, {}).at(0).record.id;
+  const absl::Status why = wire::MakeError(Reason::kDeviceUnavailable, "died");
+  manager_.OnIdentified(b, why);
+  manager_.OnAgentDown("host", why);
+  // Nothing is left to compare it with.
+  manager_.Evict({.selector = a, .drain = true}, [](const auto&) {});
+  backend_.FinishReleases(manager_);
+  manager_.OnAgentUp("host", {.pid = 8});
+  EXPECT_TRUE(backend_.readings.empty());
+  ASSERT_EQ(backend_.loads.size(), 1u);
+  backend_.FinishLoad(manager_);
+  EXPECT_TRUE(held->granted());
+}
+
 }  // namespace
 }  // namespace modeld::residency

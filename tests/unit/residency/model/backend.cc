@@ -241,6 +241,8 @@ void ModelBackend::TellInventory(base::Duration grace) {
     adopted_ = false;
     observer_->OnInventory(entry.record, entry.memory, entry.digests);
     telling_of_.clear();
+    deps_.journal->Add(absl::StrCat(adopted_ ? "took " : "left ", Name(id), " with ",
+                                    entry.memory->segments.size(), " segments"));
   }
 }
 

@@ -27,7 +27,7 @@ class Chance {
 
 class Journal {
  public:
-  static constexpr size_t kKept = 100;
+  static constexpr size_t kKept = 80;
 
   void Note(std::string operation) {
     ++step_;

@@ -100,6 +100,13 @@ void World::Save(const absl::Status& status) {
   const StateChange change = store_.next();
   const auto* const set = std::get_if<residency::SetAlias>(&change);
   const auto* const removed = std::get_if<residency::RemoveAlias>(&change);
+  if (const auto* pin = std::get_if<SetPin>(&change)) {
+    journal_.Add(absl::StrCat("pin ", catalog_.WordOfKey(pin->key.content)));
+  }
+  if (const auto* pin = std::get_if<RemovePin>(&change)) {
+    journal_.Add(absl::StrCat("no pin ", catalog_.WordOfKey(pin->key.content)));
+  }
+  if (!status.ok()) journal_.Add("failed");
   if (set != nullptr && status.ok()) {
     const Alias& alias = set->alias;
     journal_.Add(absl::StrCat(alias.name, " = ", alias.spec.reference));
