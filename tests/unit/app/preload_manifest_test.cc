@@ -23,7 +23,7 @@ std::vector<Preload> Parse(const std::string& text) {
 }
 
 // Of an entry with these lines after `[[preload]]` and a reference: they begin on line 3.
-std::string Refusal(const std::string& lines, const std::string& reference = "\"a\"") {
+std::string ManifestRefusal(const std::string& lines, const std::string& reference = "\"a\"") {
   const auto file =
       ParseConfigText("[[preload]]\nreference = " + reference + "\n" + lines, "m.toml");
   EXPECT_TRUE(absl::IsInvalidArgument(file.status())) << lines << ": " << file.status();
@@ -87,42 +87,47 @@ TEST(PreloadManifest, KeepsTheOrderOfTheFile) {
 }
 
 TEST(PreloadManifest, NamesThePlaceOfWhatIsWrong) {
-  EXPECT_THAT(Refusal("pin = \"true\""),
+  EXPECT_THAT(ManifestRefusal("pin = \"true\""),
               StartsWith("m.toml:3:7: preload.pin must be true or false"));
-  EXPECT_THAT(Refusal("keep_host = 1"), StartsWith("m.toml:3:13: preload.keep_host must be true"));
-  EXPECT_THAT(Refusal("alias = true"), StartsWith("m.toml:3:9: preload.alias must be text"));
-  EXPECT_THAT(Refusal("alias = [\"a\"]"), StartsWith("m.toml:3:9: preload.alias must be text"));
-  EXPECT_THAT(Refusal("include = \"a\""),
+  EXPECT_THAT(ManifestRefusal("keep_host = 1"),
+              StartsWith("m.toml:3:13: preload.keep_host must be true"));
+  EXPECT_THAT(ManifestRefusal("alias = true"),
+              StartsWith("m.toml:3:9: preload.alias must be text"));
+  EXPECT_THAT(ManifestRefusal("alias = [\"a\"]"),
+              StartsWith("m.toml:3:9: preload.alias must be text"));
+  EXPECT_THAT(ManifestRefusal("include = \"a\""),
               StartsWith("m.toml:3:11: preload.include must be a list"));
-  EXPECT_THAT(Refusal("exclude = [1]"), StartsWith("m.toml:3:11: preload.exclude must be a list"));
-  EXPECT_THAT(Refusal("exclude = [\"\"]"),
+  EXPECT_THAT(ManifestRefusal("exclude = [1]"),
+              StartsWith("m.toml:3:11: preload.exclude must be a list"));
+  EXPECT_THAT(ManifestRefusal("exclude = [\"\"]"),
               StartsWith("m.toml:3:11: preload.exclude has an empty glob; `*`"));
-  EXPECT_THAT(Refusal("", "\"\""),
+  EXPECT_THAT(ManifestRefusal("", "\"\""),
               StartsWith("m.toml:2:13: preload.reference is empty; say which"));
-  EXPECT_THAT(Refusal("", "1"), StartsWith("m.toml:2:13: preload.reference must be text"));
-  EXPECT_THAT(Refusal("device = \"cuda\""),
+  EXPECT_THAT(ManifestRefusal("", "1"), StartsWith("m.toml:2:13: preload.reference must be text"));
+  EXPECT_THAT(ManifestRefusal("device = \"cuda\""),
               StartsWith("m.toml:3:10: preload.device: \"cuda\" is neither"));
-  EXPECT_THAT(Refusal("device = \"cuda:-1\""), StartsWith("m.toml:3:10: preload.device:"));
-  EXPECT_THAT(Refusal("device = \"\""), StartsWith("m.toml:3:10: preload.device:"));
-  EXPECT_THAT(Refusal("cast = \"F64\""),
+  EXPECT_THAT(ManifestRefusal("device = \"cuda:-1\""), StartsWith("m.toml:3:10: preload.device:"));
+  EXPECT_THAT(ManifestRefusal("device = \"\""), StartsWith("m.toml:3:10: preload.device:"));
+  EXPECT_THAT(ManifestRefusal("cast = \"F64\""),
               StartsWith("m.toml:3:8: preload.cast is \"F64\"; it may be F32, F16 or BF16"));
-  EXPECT_THAT(Refusal("alias = \"a/b\""),
+  EXPECT_THAT(ManifestRefusal("alias = \"a/b\""),
               StartsWith("m.toml:3:9: preload.alias is no name for an alias"));
-  EXPECT_THAT(Refusal("alias = \"\""), StartsWith("m.toml:3:9: preload.alias is no name"));
-  EXPECT_THAT(Refusal("instance = \"a\\u0007\""),
+  EXPECT_THAT(ManifestRefusal("alias = \"\""), StartsWith("m.toml:3:9: preload.alias is no name"));
+  EXPECT_THAT(ManifestRefusal("instance = \"a\\u0007\""),
               StartsWith("m.toml:3:12: preload.instance contains control characters"));
-  EXPECT_THAT(Refusal("key_prefix = \"" + std::string(300, 'x') + "\""),
+  EXPECT_THAT(ManifestRefusal("key_prefix = \"" + std::string(300, 'x') + "\""),
               StartsWith("m.toml:3:14: preload.key_prefix has 300 bytes"));
   EXPECT_THAT(
-      Refusal("expected_digest = \"md5:1\""),
+      ManifestRefusal("expected_digest = \"md5:1\""),
       StartsWith("m.toml:3:19: preload.expected_digest is no weights digest; it is sha256:"));
-  EXPECT_THAT(Refusal("keep_alive = \"5\""),
+  EXPECT_THAT(ManifestRefusal("keep_alive = \"5\""),
               StartsWith("m.toml:3:14: preload.keep_alive: `5` is not a duration"));
-  EXPECT_THAT(Refusal("keep_alive = 5"),
+  EXPECT_THAT(ManifestRefusal("keep_alive = 5"),
               StartsWith("m.toml:3:14: preload.keep_alive must be text"));
-  EXPECT_THAT(Refusal("instance = \"a\"\nalias = \"b\""),
+  EXPECT_THAT(ManifestRefusal("instance = \"a\"\nalias = \"b\""),
               StartsWith("m.toml:4:9: preload.alias names a version, and an instance a copy"));
-  EXPECT_THAT(Refusal("pin = 2026-01-31"), StartsWith("m.toml:3:7: `preload.pin` must be text"));
+  EXPECT_THAT(ManifestRefusal("pin = 2026-01-31"),
+              StartsWith("m.toml:3:7: `preload.pin` must be text"));
 }
 
 TEST(PreloadManifest, NamesTheEntryThatHasNoReference) {
@@ -132,10 +137,10 @@ TEST(PreloadManifest, NamesTheEntryThatHasNoReference) {
 }
 
 TEST(PreloadManifest, SuggestsTheNearestKey) {
-  EXPECT_THAT(Refusal("  pinned = true"),
+  EXPECT_THAT(ManifestRefusal("  pinned = true"),
               StartsWith("m.toml:3:3: `pinned` is no key of a preload; did you mean `pin`?"));
-  EXPECT_THAT(Refusal("keepalive = \"1s\""), HasSubstr("did you mean `keep_alive`?"));
-  EXPECT_THAT(Refusal("xyzzy = 1"), HasSubstr("man 5 modeld.toml"));
+  EXPECT_THAT(ManifestRefusal("keepalive = \"1s\""), HasSubstr("did you mean `keep_alive`?"));
+  EXPECT_THAT(ManifestRefusal("xyzzy = 1"), HasSubstr("man 5 modeld.toml"));
   const auto file = ParseConfigText("[[preloads]]\nreference = \"a\"\n", "m.toml");
   EXPECT_THAT(std::string(file.status().message()),
               HasSubstr("`preloads` is no setting; did you mean `preload`?"));
