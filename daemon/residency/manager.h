@@ -215,6 +215,7 @@ class Manager : public BackendObserver {
   static Key PinOf(const Residency& residency);
   void SavePin(const Residency& residency, const Key& key);
   void Enforce(const Key& key, bool pinned);
+  void DropPin(const Key& key);
   void PinNow(Residency& residency, const Key& key, bool pinned);
   std::vector<LeaseInfo> LeasesOf(const Residency& residency) const;
   DeviceInfo InfoOf(const std::string& id, const Device& device);

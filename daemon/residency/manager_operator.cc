@@ -215,7 +215,7 @@ void Manager::SetPinned(std::string selector, bool pinned,
       if (current != nullptr) return reply(InfoOf(*current));
       if (pinned && !was_pinned) {  // nobody is told of this pin: it is taken back
         Save(RemovePin{key}, [this, key](const absl::Status& removed) {
-          if (removed.ok()) Enforce(key, false);
+          if (removed.ok()) DropPin(key);
         });
       }
       reply(went());
@@ -238,6 +238,13 @@ void Manager::Enforce(const Key& key, bool pinned) {
   }
 }
 
+// This one is not durable any more; others may still pin the same residency.
+void Manager::DropPin(const Key& key) {
+  pins_.erase(key);
+  Residency* const current = registry_.Current(key);
+  if (current != nullptr && !IsToBePinned(current->record())) PinNow(*current, key, false);
+}
+
 // `key`: of one of its sources, whose pin is saved or about to be.
 void Manager::PinNow(Residency& residency, const Key& key, bool pinned) {
   if (!residency.record().private_copy) {
@@ -245,7 +252,9 @@ void Manager::PinNow(Residency& residency, const Key& key, bool pinned) {
     for (const Source& source : residency.record().sources) {
       // Whoever was pinned and turned out to be the same is unpinned with it.
       const Key other = residency.KeyOf(source);
-      if (!pinned && pins_.erase(other) > 0 && other != key) SaveOrSay(RemovePin{other}, residency);
+      if (!pinned && pins_.erase(other) > 0 && other != key) {
+        SaveOrSay(RemovePin{other}, residency, [this, other] { DropPin(other); });
+      }
     }
   }
   if (residency.pinned() == pinned) return;
