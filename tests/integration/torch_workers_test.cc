@@ -102,14 +102,15 @@ class TorchWorkers : public testing::Test {
   // All that PyTorch finds in the checkpoint, and nothing else.
   void ExpectTensors(WorkerProcess& worker, const std::string& name,
                      const std::string& prefix = "") const {
-    const auto& tensors = (*expected_)["checkpoints"][name]["tensors"];
+    const auto& checkpoint = expected_->at("checkpoints").at(name);
+    const auto& tensors = checkpoint.at("tensors");
     const std::string answer = worker.Ask("acquire " + name + " " + prefix);
     EXPECT_THAT(answer, testing::EndsWith(" " + std::to_string(tensors.size())));
     for (const auto& [tensor, description] : tensors.items()) {
       EXPECT_EQ(worker.Ask("tensor " + tensor), "tensor " + description.get<std::string>())
           << tensor;
     }
-    EXPECT_EQ(DigestOf(worker), (*expected_)["checkpoints"][name]["digest"].get<std::string>());
+    EXPECT_EQ(DigestOf(worker), checkpoint.at("digest").get<std::string>());
   }
   static std::string DigestOf(WorkerProcess& worker) {
     std::string digest;
