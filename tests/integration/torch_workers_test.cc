@@ -47,24 +47,23 @@ class TorchWorkers : public testing::Test {
       return;
     const std::string write = python + "'" MODELD_TORCH_WORKERS "' '" + files_->path() + "'";
     ASSERT_EQ(std::system(write.c_str()), 0);
-    expected_ = new nlohmann::json;
-    std::ifstream(*files_ / "expected.json") >> *expected_;
+    std::ifstream(*files_ / "expected.json") >> expected_;
     version_ = Second(StartWorker("").Ask("version"));
   }
   static void TearDownTestSuite() {
-    delete expected_;
+    expected_ = nullptr;
     delete files_;
   }
   void SetUp() override {
     if (!kHasAdapter) {
       GTEST_SKIP() << "built without the LibTorch adapter: install libtorch-dev, or set Torch_DIR";
     }
-    if (expected_ == nullptr) {
+    if (expected_.is_null()) {
       GTEST_SKIP() << Python() << " has no PyTorch: install python3-torch, or set TORCH_PYTHON";
     }
     ASSERT_TRUE(daemon_.running());
     // Another version may round otherwise, and older ones do not read what newer ones save.
-    const std::string theirs = (*expected_)["torch"];
+    const std::string theirs = expected_["torch"];
     if (!theirs.starts_with(version_ + ".")) {
       GTEST_SKIP() << "PyTorch " << theirs << " writes and LibTorch " << version_
                    << " reads: set TORCH_PYTHON or Torch_DIR to the same version";
@@ -78,7 +77,7 @@ class TorchWorkers : public testing::Test {
   WorkerProcess StartWorker() const { return StartWorker(daemon_.endpoint()); }
   // What PyTorch computes with the checkpoint of that name.
   std::string Expected(const std::string& name) const {
-    return "output " + (*expected_)["outputs"][name].get<std::string>();
+    return "output " + expected_["outputs"][name].get<std::string>();
   }
   // What a worker without modeld computes with it.
   std::string Private(const std::string& name) const {
@@ -102,7 +101,7 @@ class TorchWorkers : public testing::Test {
   // All that PyTorch finds in the checkpoint, and nothing else.
   void ExpectTensors(WorkerProcess& worker, const std::string& name,
                      const std::string& prefix = "") const {
-    const auto& checkpoint = expected_->at("checkpoints").at(name);
+    const auto& checkpoint = expected_.at("checkpoints").at(name);
     const auto& tensors = checkpoint.at("tensors");
     const std::string answer = worker.Ask("acquire " + name + " " + prefix);
     EXPECT_THAT(answer, testing::EndsWith(" " + std::to_string(tensors.size())));
@@ -129,13 +128,13 @@ class TorchWorkers : public testing::Test {
   }
 
   static TempDir* files_;
-  static nlohmann::json* expected_;
-  static std::string version_;  // of the workers' LibTorch
+  static nlohmann::json expected_;  // null: nothing could be written
+  static std::string version_;      // of the workers' LibTorch
   DaemonFixture daemon_{{.host_capacity = "256MiB", .roots = {files_->path()}}};
 };
 
 TempDir* TorchWorkers::files_ = nullptr;
-nlohmann::json* TorchWorkers::expected_ = nullptr;
+nlohmann::json TorchWorkers::expected_;
 std::string TorchWorkers::version_;
 
 TEST_F(TorchWorkers, TwoRunOneTorchScriptModuleOverOneCopyAsAPrivateCopyWould) {
@@ -220,8 +219,7 @@ TEST_F(TorchWorkers, AStateDictIsOneCopyInEveryFormat) {
       const std::string id = Acquire(worker, name);
       if (residency.empty()) residency = id;
       EXPECT_EQ(id, residency);
-      EXPECT_EQ(DigestOf(worker),
-                (*expected_)["checkpoints"]["net.pt"]["digest"].get<std::string>());
+      EXPECT_EQ(DigestOf(worker), expected_["checkpoints"]["net.pt"]["digest"].get<std::string>());
       EXPECT_EQ(worker.Ask(name == "scripted.pt" ? "script" : "bind"),
                 name == "scripted.pt" ? "script 6 of 6" : "bind 6 3");
       EXPECT_EQ(worker.Ask("output"), Expected("net.pt"));
