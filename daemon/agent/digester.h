@@ -19,8 +19,8 @@ namespace modeld::agent {
 absl::StatusOr<std::shared_ptr<const Digests>> SealDigests(
     const wire::TableView& table, const std::vector<wire::Digest>& tensors);
 
-// One thread of the lowest priority (SCHED_BATCH, nice 19, idle I/O), one residency at a time, in the
-// order of Add. It rests while loads run, which need the memory's bandwidth. Thread-safe.
+// One thread of the lowest priority (SCHED_BATCH, nice 19, idle I/O), one residency at a time, in
+// the order of Add. It rests while loads run, which need the memory's bandwidth. Thread-safe.
 class Digester {
  public:
   // By id: a residency that is released meanwhile must not be kept by this call. kDeviceLost: there

@@ -179,9 +179,8 @@ void EncodeRecord(const ResidencyRecord& record, v1::Record* out, std::vector<in
   message.set_pinned(record.pinned);
   message.set_generation(record.generation);
   if (record.keep_alive) {
-    message.set_keep_alive_ns(*record.keep_alive == residency::kForever
-                                  ? -1
-                                  : record.keep_alive->count());
+    message.set_keep_alive_ns(
+        *record.keep_alive == residency::kForever ? -1 : record.keep_alive->count());
   }
   message.set_draining(record.draining);
   message.set_superseded_by(record.superseded_by);
