@@ -14,9 +14,8 @@ namespace {
 constexpr size_t kExplainedHolders = 5;
 
 std::string Ago(base::WallTime then, base::WallTime now) {
-  using namespace std::chrono;
   const int64_t seconds =
-      std::max<int64_t>(0, duration_cast<std::chrono::seconds>(now - then).count());
+      std::max<int64_t>(0, std::chrono::duration_cast<std::chrono::seconds>(now - then).count());
   if (seconds < 120) return absl::StrCat(seconds, " s ago");
   if (seconds < 7200) return absl::StrCat(seconds / 60, " min ago");
   if (seconds < 172'800) return absl::StrCat(seconds / 3600, " h ago");
