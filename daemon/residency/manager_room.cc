@@ -61,6 +61,7 @@ void Manager::Admit(const std::string& device_id) {
     }
     if (needed <= device.ledger.capacity_bytes() && StopBorrowing(device_id)) continue;
     const absl::Status refusal = BudgetError(device_id, first, later.bytes);
+    if (needed <= device.ledger.capacity_bytes() && RefuseCopies(device_id, refusal)) continue;
     if (needed > device.ledger.capacity_bytes() || !KeepPatient(first, refusal)) {
       Fail(first, refusal);
       continue;
@@ -128,6 +129,37 @@ bool Manager::StopBorrowing(const std::string& device_id) {
     stopped = true;
   }
   return stopped;
+}
+
+// A copy that is made on one device from what is there keeps that while it waits. Where nothing
+// else has the room, it would wait for itself, and keep all others from it. False: there is no such
+// copy, or others have room that may come yet.
+bool Manager::RefuseCopies(const std::string& device_id, const absl::Status& refusal) {
+  std::unordered_map<std::string, int> copies;  // of each source, that wait here
+  const std::deque<std::string> admission = devices_.at(device_id).admission;
+  for (const std::string& id : admission) {
+    const Residency* const residency = registry_.Get(id);
+    if (residency != nullptr) ++copies[residency->source_id];
+  }
+  if (devices_.at(device_id).ledger.reserved_bytes() > 0) return false;
+  for (const Residency* residency : registry_.All()) {
+    if (residency->record().device != device_id || residency->memory == nullptr) continue;
+    const auto own = copies.find(residency->id());
+    const int readers = own == copies.end() ? 0 : own->second;
+    if (!residency->leases.empty() || !residency->waiters.empty() || residency->pinned() ||
+        residency->readers > readers) {
+      return false;
+    }
+  }
+  bool refused = false;
+  for (const std::string& id : admission) {
+    Residency* const copy = registry_.Get(id);
+    const Residency* const source = copy == nullptr ? nullptr : registry_.Get(copy->source_id);
+    if (source == nullptr || source->record().device != device_id) continue;
+    Fail(*copy, refusal);
+    refused = true;
+  }
+  return refused;
 }
 
 bool Manager::IsPatient(const Residency& residency) {

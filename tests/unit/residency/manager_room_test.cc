@@ -108,6 +108,41 @@ TEST_F(RoomTest, ComesFromALoadThatFails) {
   EXPECT_TRUE(waiting->granted());
 }
 
+TEST_F(RoomTest, IsRefusedToACopyThatWouldWaitForWhatItIsMadeFrom) {
+  const std::string id = MakeIdle("big");
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf("big@0");
+  manager_.OnDigest(id, digests);
+  AcquireRequest request =
+      Request({.reference = wire::DigestText(digests->content->weights), .instance = "second"}, 2);
+  request.wait_for_room = true;
+  const Held copy = Acquire(std::move(request));  // needs 8, 2 are free, 8 are what it is made from
+  ASSERT_EQ(copy->ends.size(), 1u);
+  EXPECT_EQ(copy->end_reason(), Reason::kBudgetExceeded);
+  // And nobody else is kept from the room.
+  const Held other = Acquire("a");
+  backend_.FinishReleases(manager_);
+  backend_.FinishLoad(manager_);
+  EXPECT_TRUE(other->granted());
+}
+
+TEST_F(RoomTest, IsWaitedForByACopyAsLongAsOthersHaveIt) {
+  MakeIdle("a");
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf("a@0");
+  manager_.OnDigest(Look().residencies.at(0).id, digests);
+  const Held holder = Hold("b");
+  AcquireRequest request =
+      Request({.reference = wire::DigestText(digests->content->weights), .instance = "second"}, 2);
+  request.wait_for_room = true;
+  const Held copy = Acquire(std::move(request));
+  EXPECT_THAT(copy->ends, IsEmpty());
+  manager_.Release(holder.ticket);
+  backend_.FinishReleases(manager_);
+  backend_.FinishLoad(manager_);
+  EXPECT_TRUE(copy->granted());
+}
+
 class ProtectedTest : public ManagerTest {
  protected:
   ProtectedTest()
