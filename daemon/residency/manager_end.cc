@@ -148,7 +148,7 @@ void Manager::LeaveReader(Residency* residency) {
 
 // For callers that still work with it.
 void Manager::SettleSoon(const Residency& residency) {
-  if (!residency.IsIdle()) return;
+  if (!residency.IsIdle()) return Reconsider(residency.record().device);
   strand_.Post([this, id = residency.id()] {
     Residency* const idle = registry_.Get(id);
     if (idle != nullptr) Settle(*idle);
@@ -158,7 +158,7 @@ void Manager::SettleSoon(const Residency& residency) {
 // What becomes of it if nobody uses it: it goes, at once or when its time is over, or stays and
 // can make room.
 void Manager::Settle(Residency& residency) {
-  if (!residency.IsIdle()) return;
+  if (!residency.IsIdle()) return Reconsider(residency.record().device);
   const base::TimePoint now = deps_.clock->Now();
   std::optional<base::TimePoint> due = ExpiryOf(residency);
   if (residency.IsLeaving()) due = std::max(residency.returning_until, now);

@@ -143,6 +143,22 @@ TEST_F(RoomTest, IsWaitedForByACopyAsLongAsOthersHaveIt) {
   EXPECT_TRUE(copy->granted());
 }
 
+TEST_F(RoomTest, IsLookedForAgainWhenAPinGoesFromWhatACopyIsMadeFrom) {
+  const std::string id = MakeIdle("big");
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = DigestsOf("big@0");
+  manager_.OnDigest(id, digests);
+  manager_.SetPinned(id, true, [](const absl::StatusOr<ResidencyInfo>&) {});
+  AcquireRequest request = Request(
+      {.reference = wire::DigestText(digests->content->weights), .instance = "second"}, 2);
+  request.wait_for_room = true;
+  const Held copy = Acquire(std::move(request));
+  EXPECT_THAT(copy->ends, IsEmpty());
+  manager_.SetPinned(id, false, [](const absl::StatusOr<ResidencyInfo>&) {});
+  ASSERT_EQ(copy->ends.size(), 1u);
+  EXPECT_EQ(copy->end_reason(), Reason::kBudgetExceeded);
+}
+
 class ProtectedTest : public ManagerTest {
  protected:
   ProtectedTest()
