@@ -276,7 +276,7 @@ class Manager : public BackendObserver {
   void Await(Residency& first, std::string why);
   void AwaitEndOfProtection(const std::string& device_id, const Idle& idle);
   bool StopBorrowing(const std::string& device_id);
-  bool RefuseCopies(const std::string& device_id, const absl::Status& refusal);
+  bool RefuseCopy(const std::string& device_id, const absl::Status& refusal);
   bool IsPatient(const Residency& residency);
   bool KeepPatient(Residency& residency, const absl::Status& refusal);
   void RefuseImpatient(const std::string& device_id);

@@ -81,6 +81,7 @@ void Manager::AcquireByDigest(Ticket ticket) {
                              ? nullptr
                              : registry_.Current({source.content_key, spec.device, spec.instance});
   if (residency == nullptr) {
+    waiter.result = AcquireResult::kLoaded;
     source.references = {spec.reference};
     residency = &AddResidency(spec, std::move(source));
     PlanFromHost(*residency, *host);

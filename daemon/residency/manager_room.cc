@@ -61,7 +61,7 @@ void Manager::Admit(const std::string& device_id) {
     }
     if (needed <= device.ledger.capacity_bytes() && StopBorrowing(device_id)) continue;
     const absl::Status refusal = BudgetError(device_id, first, later.bytes);
-    if (needed <= device.ledger.capacity_bytes() && RefuseCopies(device_id, refusal)) continue;
+    if (needed <= device.ledger.capacity_bytes() && RefuseCopy(device_id, refusal)) continue;
     if (needed > device.ledger.capacity_bytes() || !KeepPatient(first, refusal)) {
       Fail(first, refusal);
       continue;
@@ -132,9 +132,9 @@ bool Manager::StopBorrowing(const std::string& device_id) {
 }
 
 // A copy that is made on one device from what is there keeps that while it waits. Where nothing
-// else has the room, it would wait for itself, and keep all others from it. False: there is no such
-// copy, or others have room that may come yet.
-bool Manager::RefuseCopies(const std::string& device_id, const absl::Status& refusal) {
+// else has the room, it would wait for itself, and keep all others from it. Refuses one such copy.
+// False: there is none, or others have room that may come yet.
+bool Manager::RefuseCopy(const std::string& device_id, const absl::Status& refusal) {
   std::unordered_map<std::string, int> copies;  // of each source, that wait here
   const std::deque<std::string> admission = devices_.at(device_id).admission;
   for (const std::string& id : admission) {
@@ -151,15 +151,15 @@ bool Manager::RefuseCopies(const std::string& device_id, const absl::Status& ref
       return false;
     }
   }
-  bool refused = false;
-  for (const std::string& id : admission) {
-    Residency* const copy = registry_.Get(id);
+  // The last that came: without it there may be room for the others.
+  for (auto id = admission.rbegin(); id != admission.rend(); ++id) {
+    Residency* const copy = registry_.Get(*id);
     const Residency* const source = copy == nullptr ? nullptr : registry_.Get(copy->source_id);
     if (source == nullptr || source->record().device != device_id) continue;
     Fail(*copy, refusal);
-    refused = true;
+    return true;
   }
-  return refused;
+  return false;
 }
 
 bool Manager::IsPatient(const Residency& residency) {

@@ -126,6 +126,34 @@ TEST_F(RoomTest, IsRefusedToACopyThatWouldWaitForWhatItIsMadeFrom) {
   EXPECT_TRUE(other->granted());
 }
 
+TEST_F(RoomTest, IsGivenToTheFirstOfTwoCopiesThatKeepEachOtherFromIt) {
+  catalog_.Put("d", 3);
+  std::vector<std::string> digests_of;
+  for (const char* name : {"b", "d"}) {  // 4 and 3 of 10 units
+    const std::string id = MakeIdle(name);
+    auto digests = std::make_shared<ResidentDigests>();
+    digests->content = DigestsOf(absl::StrCat(name, "@0"));
+    manager_.OnDigest(id, digests);
+    digests_of.push_back(wire::DigestText(digests->content->weights));
+  }
+  catalog_.Put("e", 3);
+  const Held holder = Hold("e");  // full now
+  std::vector<Held> copies;
+  for (const std::string& digest : digests_of) {
+    AcquireRequest request = Request({.reference = digest, .instance = "second"}, 2);
+    request.wait_for_room = true;
+    copies.push_back(Acquire(std::move(request)));
+  }
+  manager_.Release(holder.ticket);
+  backend_.FinishReleases(manager_);
+  // 3 are free; the first needs 4, and gets what the second was to be made from.
+  ASSERT_EQ(copies[1]->ends.size(), 1u);
+  EXPECT_EQ(copies[1]->end_reason(), Reason::kBudgetExceeded);
+  backend_.FinishReleases(manager_);
+  backend_.FinishLoad(manager_);
+  EXPECT_TRUE(copies[0]->granted());
+}
+
 TEST_F(RoomTest, IsWaitedForByACopyAsLongAsOthersHaveIt) {
   MakeIdle("a");
   auto digests = std::make_shared<ResidentDigests>();
@@ -149,8 +177,8 @@ TEST_F(RoomTest, IsLookedForAgainWhenAPinGoesFromWhatACopyIsMadeFrom) {
   digests->content = DigestsOf("big@0");
   manager_.OnDigest(id, digests);
   manager_.SetPinned(id, true, [](const absl::StatusOr<ResidencyInfo>&) {});
-  AcquireRequest request = Request(
-      {.reference = wire::DigestText(digests->content->weights), .instance = "second"}, 2);
+  AcquireRequest request =
+      Request({.reference = wire::DigestText(digests->content->weights), .instance = "second"}, 2);
   request.wait_for_room = true;
   const Held copy = Acquire(std::move(request));
   EXPECT_THAT(copy->ends, IsEmpty());

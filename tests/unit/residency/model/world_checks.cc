@@ -199,12 +199,17 @@ void World::CheckEnd(const Worker& worker) {
     journal_.Broken(absl::StrCat(worker.name, " ends with ", std::string(worker.end.message())));
   };
   switch (wire::GetReason(worker.end)) {
-    case wire::Reason::kBudgetExceeded:
-      if (worker.request.wait_for_room && ModelCatalog::NameOf(worker.spec.reference) != "huge" &&
+    case wire::Reason::kBudgetExceeded: {
+      // A second copy on a device may have to be made from what is in its way.
+      const bool is_copy = worker.spec.reference.starts_with(kDigestScheme) &&
+                           (worker.spec.private_copy || !worker.spec.instance.empty());
+      if (worker.request.wait_for_room && !is_copy &&
+          ModelCatalog::NameOf(worker.spec.reference) != "huge" &&
           capacities_.at("host") >= 14 * kLetterBytes) {
         refuse();
       }
       return;
+    }
     case wire::Reason::kDeadlineExceeded:
       if (!worker.request.deadline || clock_->Now() < *worker.request.deadline) refuse();
       return;
