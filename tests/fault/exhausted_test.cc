@@ -126,7 +126,8 @@ TEST_F(ExhaustedDescriptors, OfTheAgentFailTheLoadsInFlightAndNothingThatIsResid
     EXPECT_EQ(wire::GetReason(failed), wire::Reason::kDeviceUnavailable) << failed;
     ExpectHolderUnharmed();
   }
-  ASSERT_TRUE(Eventually([&] { return Host().available(); }));
+  // modeld came again while it was as bad as before, and may find out only now.
+  ASSERT_TRUE(Eventually([&] { return admin().Preload("m.safetensors").ok(); }));
   EXPECT_EQ(daemon().agent_pid(), agent);
   LoadAndEvict();
   ExpectNothingLeft();
@@ -191,6 +192,8 @@ class FullDisk : public UnderFaults {
     make_room();
     LoadAndDigest();
     EXPECT_TRUE(Eventually([&] { return KeptDigests() == before + 1; }));
+    // The file is there before the words.
+    EXPECT_TRUE(Eventually([&] { return CountOf(daemon().log(), "digests are kept again") > 0; }));
     EXPECT_EQ(CountOf(daemon().log(), "digests are kept again"), 1u);
     faults().ShiftWallClock({});
     ExpectNothingLeft();
