@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <map>
 #include <thread>
 #include <utility>
@@ -84,7 +85,7 @@ residency::Policy PolicyOf(const Config& config) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(const Config& config, FdStore* store,
-                                                      std::vector<supervisor::NamedFd> inherited) {
+                                                      Inherited inherited) {
   const auto capacity = HostCapacityBytes(config);
   if (!capacity.ok()) return capacity.status();
   std::optional<gid_t> group;
@@ -263,8 +264,23 @@ void Daemon::TellRestored() {
   for (const Gpu& gpu : gpus_) gpu.backend->TellRestored();
 }
 
-absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
-                             std::vector<supervisor::NamedFd> inherited) {
+std::vector<base::ListeningSocket> Daemon::OfRuntimeDir(
+    std::vector<base::ListeningSocket> sockets) const {
+  std::erase_if(sockets, [this](base::ListeningSocket& socket) {
+    const std::filesystem::path path = socket.path;
+    std::error_code error;
+    if (std::filesystem::equivalent(path.parent_path(), runtime_dir_.path(), error)) {
+      socket.path = runtime_dir_.File(path.filename().string());
+      return false;
+    }
+    Log(LogLevel::kWarn, "the service manager listens on a socket outside the runtime directory",
+        {{"socket", socket.path}, {"runtime_dir", runtime_dir_.path()}});
+    return true;
+  });
+  return sockets;
+}
+
+absl::Status Daemon::BringUp(std::optional<gid_t> socket_group, Inherited inherited) {
   RestoreState();
   residency::Event started;
   started.type = residency::EventType::kDaemonStarted;
@@ -272,7 +288,7 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
   manager_.events().Publish(std::move(started));
 
   FindGpus();
-  Restore(std::move(inherited));
+  Restore(std::move(inherited.stored));
   if (auto status = StartAgent(); !status.ok()) {
     TearDown(/*leave_agent_running=*/false);
     return status;
@@ -292,7 +308,8 @@ absl::Status Daemon::BringUp(std::optional<gid_t> socket_group,
        .sandbox = [this] { return Sandbox(); },
        .gpu_notes = gpu_notes_,
        .clock = base::SystemClock(),
-       .degraded = [this] { return preloader_.notes(); }});
+       .degraded = [this] { return preloader_.notes(); }},
+      OfRuntimeDir(std::move(inherited.sockets)));
   if (!server.ok()) {
     // An agent that was there before, with what it holds, is not this daemon's to end.
     TearDown(/*leave_agent_running=*/host_agent_->starts() == 0);

@@ -12,6 +12,7 @@
 #include "app/config.h"
 #include "app/event_logger.h"
 #include "app/fd_store.h"
+#include "app/inherited.h"
 #include "app/preloader.h"
 #include "app/runtime_dir.h"
 #include "base/thread_pool.h"
@@ -40,10 +41,10 @@ class Daemon {
   // when the agent does not come up.
   //
   // `store` (null: there is none) outlives the daemon; `inherited` is what an earlier modeld put
-  // into it.
-  static absl::StatusOr<std::unique_ptr<Daemon>> Start(
-      const Config& config, FdStore* store = nullptr,
-      std::vector<supervisor::NamedFd> inherited = {});
+  // into it, and sockets of the runtime directory that the service manager listens on.
+  static absl::StatusOr<std::unique_ptr<Daemon>> Start(const Config& config,
+                                                       FdStore* store = nullptr,
+                                                       Inherited inherited = {});
   // Stop(), if nobody did.
   ~Daemon();
 
@@ -73,6 +74,8 @@ class Daemon {
     std::unique_ptr<supervisor::AgentSupervisor> agent;
   };
 
+  // Without those that lie elsewhere, which the log names.
+  std::vector<base::ListeningSocket> OfRuntimeDir(std::vector<base::ListeningSocket> sockets) const;
   void RestoreState();
   absl::Status StartAgent();
   void FindGpus();
@@ -81,8 +84,7 @@ class Daemon {
   void TellRestored();
   void ServeMetrics();
   void StartPreloads();
-  absl::Status BringUp(std::optional<gid_t> socket_group,
-                       std::vector<supervisor::NamedFd> inherited);
+  absl::Status BringUp(std::optional<gid_t> socket_group, Inherited inherited);
   absl::StatusOr<rpc::InspectResult> Inspect(const std::string& reference);
   std::optional<v1::ParserSandbox> Sandbox() const;
   void TearDown(bool leave_agent_running);

@@ -1,7 +1,5 @@
 #include "app/fd_store.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <systemd/sd-daemon.h>
 
 #include <utility>
@@ -24,22 +22,6 @@ void Tell(const std::string& state, const int* fd) {
 }
 
 }  // namespace
-
-std::vector<supervisor::NamedFd> TakeInheritedFds() {
-  char** names = nullptr;
-  const int count = ::sd_listen_fds_with_names(/*unset_environment=*/1, &names);
-  std::vector<supervisor::NamedFd> fds;
-  for (int i = 0; i < count; ++i) {
-    supervisor::NamedFd& fd = fds.emplace_back();
-    fd.fd.reset(SD_LISTEN_FDS_START + i);
-    if (names != nullptr && names[i] != nullptr) fd.name = names[i];
-  }
-  if (names != nullptr) {
-    for (char** name = names; *name != nullptr; ++name) ::free(*name);
-    ::free(names);
-  }
-  return fds;
-}
 
 std::unique_ptr<FdStore> FdStore::Find(const Surroundings& surroundings,
                                        const std::vector<supervisor::NamedFd>& inherited) {

@@ -15,10 +15,6 @@
 
 namespace modeld::app {
 
-// What the service manager passed to this process, by name, CLOEXEC. Once, before any thread
-// starts: it takes the variables away, so that no child takes them for its own.
-std::vector<supervisor::NamedFd> TakeInheritedFds();
-
 // A thread of its own speaks to the service manager, which may take its time.
 class FdStore : public supervisor::DescriptorStore {
  public:

@@ -16,6 +16,7 @@
 #include "app/config_text.h"
 #include "app/daemon.h"
 #include "app/fd_store.h"
+#include "app/inherited.h"
 #include "app/limits.h"
 #include "app/logging.h"
 #include "app/settings.h"
@@ -176,12 +177,12 @@ void StopOrLeave(Daemon& daemon, Signals& signals) {
 }
 
 int Serve(const CommandLine& command, const LoadedConfig& loaded) {
-  std::vector<supervisor::NamedFd> inherited = TakeInheritedFds();
+  Inherited inherited = TakeInherited();
   Signals signals;
   const Logging logging(loaded.config.log_level, StyleOfStderr(TheSurroundings()),
                         loaded.config.log_format);
   LogStart(loaded, RaiseFdLimit());
-  std::unique_ptr<FdStore> store = FdStore::Find(TheSurroundings(), inherited);
+  std::unique_ptr<FdStore> store = FdStore::Find(TheSurroundings(), inherited.stored);
   auto daemon = Daemon::Start(loaded.config, store.get(), std::move(inherited));
   if (!daemon.ok()) {
     SayNotStarted(loaded.config, daemon.status());

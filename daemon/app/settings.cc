@@ -57,7 +57,9 @@ constexpr Setting kSettings[] = {
     {"socket_group", "", SettingKind::kWord, &Config::socket_group, "\"\"",
      "Group (name or number) that the runtime directory, modeld.sock and attach.sock belong to, "
      "so\n"
-     "that its members can reach them. Empty: the group that modeld runs with."},
+     "that its members can reach them. Empty: the group that modeld runs with. Sockets that "
+     "systemd\n"
+     "listens on stay as they are."},
     {"log_level", "", SettingKind::kLogLevel, &Config::log_level, "\"info\"",
      "The least that is logged: \"debug\", \"info\", \"warn\" or \"error\".", true},
     {"log_format", "", SettingKind::kLogFormat, &Config::log_format, "\"text\"",

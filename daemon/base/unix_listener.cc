@@ -115,8 +115,25 @@ absl::StatusOr<UnixListener> UnixListener::Bind(const std::string& path, mode_t 
   return listener;
 }
 
+absl::StatusOr<UnixListener> UnixListener::Adopt(ListeningSocket socket) {
+  absl::StatusOr<wire::UniqueFd> lock = TakeLock(socket.path);
+  if (!lock.ok()) return lock.status();
+  const int flags = ::fcntl(socket.fd.get(), F_GETFL);
+  if (flags < 0 || ::fcntl(socket.fd.get(), F_SETFL, flags | O_NONBLOCK) != 0 ||
+      ::fcntl(socket.fd.get(), F_SETFD, FD_CLOEXEC) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot take over ", socket.path));
+  }
+  UnixListener listener(std::move(socket.path), *std::move(lock));
+  listener.fd_ = std::move(socket.fd);
+  listener.adopted_ = true;
+  return listener;
+}
+
 UnixListener::UnixListener(UnixListener&& other) noexcept
-    : path_(std::move(other.path_)), lock_(std::move(other.lock_)), fd_(std::move(other.fd_)) {}
+    : path_(std::move(other.path_)),
+      lock_(std::move(other.lock_)),
+      fd_(std::move(other.fd_)),
+      adopted_(other.adopted_) {}
 
 UnixListener& UnixListener::operator=(UnixListener&& other) noexcept {
   if (this != &other) {
@@ -124,14 +141,25 @@ UnixListener& UnixListener::operator=(UnixListener&& other) noexcept {
     path_ = std::move(other.path_);
     lock_ = std::move(other.lock_);
     fd_ = std::move(other.fd_);
+    adopted_ = other.adopted_;
   }
   return *this;
 }
 
 UnixListener::~UnixListener() { Close(); }
 
+void UnixListener::TurnAway() {
+  if (adopted_ || !fd_.valid()) return;
+  ::shutdown(fd_.get(), SHUT_RDWR);
+  // Those that were in the backlog already: closed, not left waiting.
+  while (true) {
+    const absl::StatusOr<std::optional<wire::UniqueFd>> connection = Accept();
+    if (!connection.ok() || !connection->has_value()) return;
+  }
+}
+
 void UnixListener::Close() {
-  if (fd_.valid()) ::unlink(path_.c_str());
+  if (fd_.valid() && !adopted_) ::unlink(path_.c_str());
   fd_.reset();
   if (lock_.valid()) ::unlink(LockPath(path_).c_str());
   lock_.reset();

@@ -1,4 +1,4 @@
-// A listening Unix socket that exactly one process owns.
+// A listening Unix socket that exactly one process serves.
 
 #pragma once
 
@@ -11,6 +11,13 @@
 #include "wire/unique_fd.h"
 
 namespace modeld::base {
+
+// A socket that somebody else has bound and listens on, in the place of whoever will serve it: the
+// service manager.
+struct ListeningSocket {
+  std::string path;
+  wire::UniqueFd fd;
+};
 
 // Owns a path in the file system by way of a lock on `<path>.lock`, which holds the owner's pid.
 // The lock is taken before a socket that a dead owner left behind is unlinked, so a second process
@@ -31,6 +38,12 @@ class UnixListener {
   // UNAVAILABLE: what the file system says.
   static absl::StatusOr<UnixListener> Bind(const std::string& path, mode_t mode);
 
+  // Serves a socket as it is, owner and mode included. Its path stays where it is when this closes:
+  // whoever connects then waits for the next one that serves it.
+  //
+  // FAILED_PRECONDITION: another process serves it. Otherwise as for Bind.
+  static absl::StatusOr<UnixListener> Adopt(ListeningSocket socket);
+
   UnixListener(UnixListener&& other) noexcept;
   UnixListener& operator=(UnixListener&& other) noexcept;
   UnixListener(const UnixListener&) = delete;
@@ -42,7 +55,11 @@ class UnixListener {
   // when descriptors or memory are short: the connection stays in the backlog, ask again later.
   absl::StatusOr<std::optional<wire::UniqueFd>> Accept();
 
-  // Unlinks the socket, stops listening and gives the path up. Idempotent.
+  // Whoever is in the backlog or connects from now on is refused, while the path stays owned. Not
+  // for a socket that was adopted: they wait for the next one that serves it.
+  void TurnAway();
+
+  // Unlinks the socket unless it was adopted, stops listening and gives the path up. Idempotent.
   void Close();
 
   int fd() const { return fd_.get(); }
@@ -55,6 +72,7 @@ class UnixListener {
   std::string path_;
   wire::UniqueFd lock_;
   wire::UniqueFd fd_;
+  bool adopted_ = false;
 };
 
 }  // namespace modeld::base

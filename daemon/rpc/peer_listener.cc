@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -69,12 +68,7 @@ void PeerListener::Stop() {
   // An eventfd takes far more than one before it would block.
   [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
   thread_.join();
-  ::shutdown(listener_.fd(), SHUT_RDWR);
-  // Those that were in the backlog already: closed, not left waiting.
-  while (true) {
-    const absl::StatusOr<std::optional<wire::UniqueFd>> connection = listener_.Accept();
-    if (!connection.ok() || !connection->has_value()) return;
-  }
+  listener_.TurnAway();
 }
 
 void PeerListener::Run() {

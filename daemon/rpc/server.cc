@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "base/unix_listener.h"
 #include "wire/text.h"
 
 namespace modeld::rpc {
@@ -18,9 +17,15 @@ constexpr size_t kMaxAdminConnections = 256;
 // A load has its files, a parser, tables and segments; and the operator wants to look.
 constexpr uint64_t kKeptFds = 64;
 
-absl::StatusOr<base::UnixListener> BindFor(const ServerOptions& options, std::string_view name,
-                                           mode_t mode, std::optional<gid_t> group) {
+// Bound, unless it is among those that were passed.
+absl::StatusOr<base::UnixListener> ListenerFor(const ServerOptions& options,
+                                               std::vector<base::ListeningSocket>& passed,
+                                               std::string_view name, mode_t mode,
+                                               std::optional<gid_t> group) {
   const std::string path = wire::StrCat(options.runtime_dir, "/", name);
+  for (base::ListeningSocket& socket : passed) {
+    if (socket.path == path) return base::UnixListener::Adopt(std::move(socket));
+  }
   absl::StatusOr<base::UnixListener> listener = base::UnixListener::Bind(path, mode);
   if (listener.ok() && group && ::chown(path.c_str(), static_cast<uid_t>(-1), *group) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("cannot give ", path, " to group ", *group));
@@ -30,7 +35,7 @@ absl::StatusOr<base::UnixListener> BindFor(const ServerOptions& options, std::st
 
 }  // namespace
 
-// Bound together before anything else, so that a second daemon finds out before it has done any
+// Taken together before anything else, so that a second daemon finds out before it has done any
 // harm.
 struct Server::Sockets {
   base::UnixListener modeld;
@@ -39,12 +44,13 @@ struct Server::Sockets {
 };
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(const ServerOptions& options,
-                                                      const ServerDeps& deps) {
-  auto modeld = BindFor(options, "modeld.sock", 0660, options.socket_group);
+                                                      const ServerDeps& deps,
+                                                      std::vector<base::ListeningSocket> passed) {
+  auto modeld = ListenerFor(options, passed, "modeld.sock", 0660, options.socket_group);
   if (!modeld.ok()) return modeld.status();
-  auto attach = BindFor(options, "attach.sock", 0660, options.socket_group);
+  auto attach = ListenerFor(options, passed, "attach.sock", 0660, options.socket_group);
   if (!attach.ok()) return attach.status();
-  auto admin = BindFor(options, "admin.sock", 0600, std::nullopt);
+  auto admin = ListenerFor(options, passed, "admin.sock", 0600, std::nullopt);
   if (!admin.ok()) return admin.status();
 
   std::unique_ptr<Server> server(new Server(options, deps));

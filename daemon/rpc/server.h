@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/executor.h"
+#include "base/unix_listener.h"
 #include "residency/manager.h"
 #include "rpc/admin_service.h"
 #include "rpc/attach_server.h"
@@ -29,7 +30,8 @@ struct ServerOptions {
   std::string runtime_dir;  // exists; the sockets lie there
   // Of modeld.sock and attach.sock. admin.sock is for its owner and root (0600).
   PeerPolicy peers;
-  // The group that owns modeld.sock and attach.sock (0660); absent: the daemon's own.
+  // The group that owns modeld.sock and attach.sock (0660); absent: the daemon's own. Of sockets
+  // that were passed, whoever made them has decided.
   std::optional<gid_t> socket_group;
   std::string version;
   std::vector<std::string> roots;  // for GetServerInfo
@@ -58,8 +60,12 @@ class Server {
   // Takes the sockets and serves at once, but health says NOT_SERVING. All of `deps` outlives the
   // server, and what the server posted to the executor. FAILED_PRECONDITION: another daemon serves
   // this runtime directory. Otherwise what UnixListener::Bind says.
-  static absl::StatusOr<std::unique_ptr<Server>> Start(const ServerOptions& options,
-                                                       const ServerDeps& deps);
+  //
+  // `passed`: sockets of the runtime directory that the service manager listens on; the others are
+  // bound here.
+  static absl::StatusOr<std::unique_ptr<Server>> Start(
+      const ServerOptions& options, const ServerDeps& deps,
+      std::vector<base::ListeningSocket> passed = {});
   // Shutdown(0), then gives the sockets up.
   ~Server();
 

@@ -125,14 +125,5 @@ TEST_F(FdStoreTest, IsNotThereUnlessTheUnitSaysSo) {
   EXPECT_EQ(FdStore::Find(around_, {}), nullptr);
 }
 
-TEST(InheritedFds, AreNoneWithoutAServiceManager) {
-  ::unsetenv("LISTEN_FDS");
-  EXPECT_TRUE(TakeInheritedFds().empty());
-  // Meant for another process.
-  ::setenv("LISTEN_FDS", "1", 1);
-  ::setenv("LISTEN_PID", "1", 1);
-  EXPECT_TRUE(TakeInheritedFds().empty());
-}
-
 }  // namespace
 }  // namespace modeld::app

@@ -1,9 +1,12 @@
 #include "base/unix_listener.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -100,6 +103,18 @@ TEST_F(UnixListenerTest, LeavesNothingBehindAndLetsTheNextOneBind) {
   }
 }
 
+TEST_F(UnixListenerTest, TurnsAwayWhoWaitsAndWhoComes) {
+  auto listener = UnixListener::Bind(path_, 0600);
+  ASSERT_TRUE(listener.ok());
+  const auto waiting = wire::ConnectUnix(path_);
+  ASSERT_TRUE(waiting.ok());
+  listener->TurnAway();
+  char byte;
+  EXPECT_EQ(::read(waiting->get(), &byte, 1), 0);
+  EXPECT_FALSE(wire::ConnectUnix(path_).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(UnixListener::Bind(path_, 0600).status()));
+}
+
 TEST_F(UnixListenerTest, KeepsItsPathWhenItIsMoved) {
   auto listener = UnixListener::Bind(path_, 0600);
   ASSERT_TRUE(listener.ok());
@@ -109,6 +124,41 @@ TEST_F(UnixListenerTest, KeepsItsPathWhenItIsMoved) {
   assigned = std::move(moved);
   EXPECT_TRUE(wire::ConnectUnix(path_).ok());
   EXPECT_NE(::access((dir_ / "b.sock").c_str(), F_OK), 0);
+}
+
+// What a service manager listens on, for whoever it will start.
+ListeningSocket PassedAt(const std::string& path) {
+  ListeningSocket socket{.path = path, .fd = wire::UniqueFd(::socket(AF_UNIX, SOCK_STREAM, 0))};
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  path.copy(address.sun_path, sizeof(address.sun_path) - 1);
+  EXPECT_EQ(::bind(socket.fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)),
+            0);
+  EXPECT_EQ(::listen(socket.fd.get(), 16), 0);
+  return socket;
+}
+
+TEST_F(UnixListenerTest, ServesASocketThatItWasGiven) {
+  ListeningSocket passed = PassedAt(path_);
+  const wire::UniqueFd kept(::dup(passed.fd.get()));
+  const auto early = wire::ConnectUnix(path_);
+  ASSERT_TRUE(early.ok()) << early.status();
+  {
+    auto listener = UnixListener::Adopt(std::move(passed));
+    ASSERT_TRUE(listener.ok()) << listener.status();
+    EXPECT_EQ(listener->path(), path_);
+    EXPECT_TRUE((*listener->Accept()).has_value()) << "who came before waits in it";
+    EXPECT_FALSE((*listener->Accept()).has_value()) << "and nobody is waited for";
+    EXPECT_NE(::fcntl(listener->fd(), F_GETFD) & FD_CLOEXEC, 0);
+    EXPECT_TRUE(absl::IsFailedPrecondition(
+        UnixListener::Adopt({.path = path_, .fd = wire::UniqueFd(::dup(kept.get()))}).status()));
+    UnixListener moved = *std::move(listener);
+    EXPECT_TRUE(wire::ConnectUnix(path_).ok());
+    moved.TurnAway();
+    EXPECT_TRUE(wire::ConnectUnix(path_).ok()) << "for the next one that serves it";
+  }
+  EXPECT_TRUE(wire::ConnectUnix(path_).ok()) << "the path is somebody else's";
+  EXPECT_NE(::access((path_ + ".lock").c_str(), F_OK), 0);
 }
 
 TEST_F(UnixListenerTest, DoesNotRemoveWhatIsNoSocket) {

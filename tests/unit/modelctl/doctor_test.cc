@@ -316,7 +316,7 @@ TEST_F(DoctorTest, KnowsNamespacesThatLieBetween) {
 TEST_F(DoctorTest, ReadsTheUnitThatSystemdHas) {
   const std::string good =
       "LoadState=loaded\nActiveState=active\nKillMode=process\nRestartKillSignal=12\n"
-      "RuntimeDirectoryPreserve=restart\nOOMPolicy=continue\nFileDescriptorStoreMax=8192\n"
+      "RuntimeDirectoryPreserve=yes\nOOMPolicy=continue\nFileDescriptorStoreMax=8192\n"
       "RestrictSUIDSGID=no\n";
   system_unit_ = good;
   EXPECT_THAT(Ills(), IsEmpty());
@@ -327,7 +327,7 @@ TEST_F(DoctorTest, ReadsTheUnitThatSystemdHas) {
       "RuntimeDirectoryPreserve=no\nOOMPolicy=stop\nFileDescriptorStoreMax=0\n"
       "RestrictSUIDSGID=yes\n";
   EXPECT_THAT(Ills(), ElementsAre(HasSubstr("systemctl --user edit modeld: KillMode=process"),
-                                  HasSubstr("RuntimeDirectoryPreserve=restart"),
+                                  HasSubstr("RuntimeDirectoryPreserve=yes"),
                                   HasSubstr("OOMPolicy=continue"), HasSubstr("RestrictSUIDSGID=no"),
                                   HasSubstr("RestartKillSignal=SIGUSR2"),
                                   HasSubstr("FileDescriptorStoreMax=8192")));

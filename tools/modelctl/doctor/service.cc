@@ -16,8 +16,9 @@ struct Wanted {
 
 constexpr Wanted kWanted[] = {
     {"KillMode", "process", "agents are to outlive a restart, with what they hold"},
-    {"RuntimeDirectoryPreserve", "restart",
-     "else a restart deletes the sockets by which a new modeld finds its agents"},
+    {"RuntimeDirectoryPreserve", "yes",
+     "else a restart deletes the sockets by which a new modeld finds its agents, and a stop those "
+     "of modeld.socket"},
     {"OOMPolicy", "continue", "else an agent that runs out of memory takes modeld with it"},
     {"RestrictSUIDSGID", "no", "it takes openat2 away, without which no reference can be opened"},
 };
