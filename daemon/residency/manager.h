@@ -102,6 +102,8 @@ class Manager : public BackendObserver {
   // Answers when the memory has been given back. kResidencyLeased and kResidencyPinned, naming the
   // holders; what Registry::Find says.
   void Evict(EvictRequest request, Reply<absl::StatusOr<EvictResult>> reply);
+  // A pin outlives what it is for: that of a reference which is not resident any more can be taken
+  // back too, and the answer has no id. What Registry::Find says; why it is not durable.
   void SetPinned(std::string selector, bool pinned, Reply<absl::StatusOr<ResidencyInfo>> reply);
   // kResidencyNotFound where nothing is remembered either.
   void Explain(std::string selector, Reply<absl::StatusOr<Explanation>> reply);
@@ -213,6 +215,8 @@ class Manager : public BackendObserver {
                      Reply<absl::StatusOr<EvictResult>> reply);
   void GiveUpWaiting(const std::string& residency_id, Ticket eviction_id);
   static Key PinOf(const Residency& residency);
+  void UnpinAbsent(const std::string& selector, const absl::Status& not_found,
+                   Reply<absl::StatusOr<ResidencyInfo>> reply);
   void SavePin(const Residency& residency, const Key& key);
   void Enforce(const Key& key, bool pinned);
   void DropPin(const Key& key);

@@ -189,9 +189,14 @@ Key Manager::PinOf(const Residency& residency) {
 // meant by its key.
 void Manager::SetPinned(std::string selector, bool pinned,
                         Reply<absl::StatusOr<ResidencyInfo>> reply) {
-  FindThen(std::move(selector), [this, pinned,
-                                 reply = std::move(reply)](absl::StatusOr<Residency*> found) {
-    if (!found.ok()) return reply(found.status());
+  FindThen(selector, [this, selector, pinned,
+                      reply = std::move(reply)](absl::StatusOr<Residency*> found) {
+    if (!found.ok()) {
+      if (pinned || wire::GetReason(found.status()) != wire::Reason::kResidencyNotFound) {
+        return reply(found.status());
+      }
+      return UnpinAbsent(selector, found.status(), reply);
+    }
     Residency& residency = **found;
     if (residency.pinned() == pinned) return reply(InfoOf(residency));
     if (residency.record().private_copy) {
@@ -219,6 +224,30 @@ void Manager::SetPinned(std::string selector, bool pinned,
         });
       }
       reply(went());
+    });
+  });
+}
+
+// A pin outlives what was lost, and would be in force again with the next load.
+void Manager::UnpinAbsent(const std::string& selector, const absl::Status& not_found,
+                          Reply<absl::StatusOr<ResidencyInfo>> reply) {
+  const auto unpin = [this, selector, not_found,
+                      reply = std::move(reply)](const std::string& content) {
+    const auto pin = std::ranges::find(pins_, content, &Key::content);
+    if (pin == pins_.end()) return reply(not_found);
+    const Key key = *pin;
+    Save(RemovePin{key}, [this, selector, key, reply](const absl::Status& saved) {
+      if (!saved.ok()) return reply(saved);
+      DropPin(key);
+      reply(ResidencyInfo{.references = {selector}, .device = key.device});
+    });
+  };
+  if (const auto alias = aliases_.find(selector); alias != aliases_.end()) {
+    return unpin(alias->second.content_key);
+  }
+  deps_.resolve_executor->Post([this, selector, unpin, not_found] {
+    strand_.Post([unpin, opened = deps_.catalog->Resolve(selector, {})] {
+      unpin(opened.ok() ? (*opened)->Key() : std::string());
     });
   });
 }

@@ -26,7 +26,13 @@ grpc::ServerUnaryReactor* SetPinned(residency::Manager& manager, const std::stri
                       if (!residency.ok()) {
                         call->Refuse(residency.status());
                       } else if (call->Claim()) {
-                        Fill(*residency, *response->mutable_residency());
+                        v1::Residency& answer = *response->mutable_residency();
+                        if (residency->id.empty()) {  // a pin of what is not resident
+                          answer.set_reference(residency->references.front());
+                          answer.set_device(residency->device);
+                        } else {
+                          Fill(*residency, answer);
+                        }
                         call->Finish(grpc::Status::OK);
                       }
                     });

@@ -202,6 +202,10 @@ TEST(TablePrinter, SaysWhatOperatorsDid) {
             "evicted 3f2a91c0 minilm/model.safetensors: 88.0 MiB freed\n");
   EXPECT_EQ(printer->Pinned(pinned), "pinned 3f2a91c0 minilm/model.safetensors\n");
   EXPECT_EQ(printer->Unpinned(unpinned), "unpinned 3f2a91c0 minilm/model.safetensors\n");
+  v1::UnpinResponse absent;
+  absent.mutable_residency()->set_reference("minilm/model.safetensors");
+  EXPECT_EQ(printer->Unpinned(absent),
+            "unpinned minilm/model.safetensors, which is not resident\n");
 }
 
 TEST(TablePrinter, NamesTensorsThatDiffer) {

@@ -295,6 +295,40 @@ TEST_F(PinTest, OfWhatWentWhileItWasSavedIsTakenBack) {
   EXPECT_TRUE(std::holds_alternative<RemovePin>(state_.changes.back()));
 }
 
+TEST_F(PinTest, OfWhatIsNotResidentWaitsForItUnlessItIsTakenBack) {
+  const auto key = [this](const char* name) {
+    return Key{(*catalog_.Resolve(name))->Key(), "host", ""};
+  };
+  manager_.Restore({.pins = {key("a"), key("b")}});
+  absl::StatusOr<ResidencyInfo> answer = absl::UnknownError("not answered");
+  const auto unpin = [&](const char* reference) {
+    manager_.SetPinned(reference, false, [&](auto result) { answer = std::move(result); });
+  };
+  unpin("a");
+  ASSERT_TRUE(answer.ok()) << answer.status();
+  EXPECT_THAT(answer->references, ElementsAre("a"));
+  EXPECT_EQ(answer->id, "");
+  ASSERT_THAT(state_.changes, SizeIs(1));
+  EXPECT_EQ(std::get<RemovePin>(state_.changes.front()).key, key("a"));
+  EXPECT_FALSE(InfoOf(MakeIdle("a")).pinned);
+  EXPECT_TRUE(InfoOf(MakeIdle("b")).pinned);
+  for (const char* reference : {"c", "nowhere"}) {
+    unpin(reference);
+    EXPECT_EQ(wire::GetReason(answer.status()), Reason::kResidencyNotFound) << reference;
+  }
+}
+
+TEST_F(PinTest, OfAnAliasThatNamesNothingResidentIsTakenBack) {
+  manager_.Restore(
+      {.aliases = {{"prod", {.name = "prod", .spec = {.reference = "a"}, .content_key = "k"}}},
+       .pins = {{"k", "host", ""}}});
+  absl::StatusOr<ResidencyInfo> answer = absl::UnknownError("not answered");
+  manager_.SetPinned("prod", false, [&](auto result) { answer = std::move(result); });
+  EXPECT_TRUE(answer.ok()) << answer.status();
+  ASSERT_THAT(state_.changes, SizeIs(1));
+  EXPECT_TRUE(std::holds_alternative<RemovePin>(state_.changes.back()));
+}
+
 TEST_F(PinTest, OfAPrivateCopyIsItsOwn) {
   const std::string id = MakeIdle("b");
   manager_.SetPinned(id, true, [](const auto&) {});

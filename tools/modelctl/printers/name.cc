@@ -116,7 +116,8 @@ std::string NamePrinter::Pinned(const v1::PinResponse& reply) const {
   return Line(reply.residency().id());
 }
 std::string NamePrinter::Unpinned(const v1::UnpinResponse& reply) const {
-  return Line(reply.residency().id());
+  const v1::Residency& residency = reply.residency();
+  return Line(residency.id().empty() ? residency.reference() : residency.id());
 }
 std::string NamePrinter::Digested(const DigestReport& report) const {
   return Line(report.digest());

@@ -55,8 +55,12 @@ std::string TablePrinter::Pinned(const v1::PinResponse& reply) const {
 }
 
 std::string TablePrinter::Unpinned(const v1::UnpinResponse& reply) const {
-  return absl::StrCat("unpinned ", Id(reply.residency().id(), kShortIdLength), " ",
-                      Printable(reply.residency().reference()), "\n");
+  const v1::Residency& residency = reply.residency();
+  if (residency.id().empty()) {
+    return absl::StrCat("unpinned ", Printable(residency.reference()), ", which is not resident\n");
+  }
+  return absl::StrCat("unpinned ", Id(residency.id(), kShortIdLength), " ",
+                      Printable(residency.reference()), "\n");
 }
 
 std::string TablePrinter::WouldEvict(const v1::EvictResponse& reply) const {
