@@ -235,7 +235,7 @@ void Manager::UnpinAbsent(const std::string& selector, const absl::Status& not_f
                       reply = std::move(reply)](const std::string& content) {
     const auto pin = std::ranges::find(pins_, content, &Key::content);
     if (pin == pins_.end()) return reply(not_found);
-    const Key key = *pin;
+    const Key& key = *pin;
     Save(RemovePin{key}, [this, selector, key, reply](const absl::Status& saved) {
       if (!saved.ok()) return reply(saved);
       DropPin(key);

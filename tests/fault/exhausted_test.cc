@@ -29,7 +29,6 @@ namespace {
 
 using faults::Call;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 // A process may open so many files more, for as long as this lives.
 class FdLimit {

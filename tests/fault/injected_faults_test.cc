@@ -21,7 +21,6 @@ namespace {
 
 using faults::Call;
 using ::testing::HasSubstr;
-using ::testing::StartsWith;
 
 // The next read of the file has to wait for the disk.
 void DropFromPageCache(const std::string& path) {

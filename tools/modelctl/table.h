@@ -13,9 +13,11 @@ enum class Style { kPlain, kBold, kDim, kGood, kBusy, kBad };
 // The text in that style, by ANSI escapes if `colour`.
 std::string Styled(const std::string& text, Style style, bool colour);
 
+// Not explicit: a row is a list of texts.
 struct Cell {
+  // NOLINTNEXTLINE(google-explicit-constructor)
   Cell(std::string text, Style style = Style::kPlain) : text(std::move(text)), style(style) {}
-  Cell(const char* text) : text(text) {}
+  Cell(const char* text) : text(text) {}  // NOLINT(google-explicit-constructor)
 
   std::string text;  // as Printable gives it
   Style style = Style::kPlain;

@@ -17,9 +17,6 @@
 namespace modeld::app {
 namespace {
 
-using ::testing::ElementsAre;
-using ::testing::HasSubstr;
-
 ino_t InodeOf(int fd) {
   struct stat status = {};
   EXPECT_EQ(::fstat(fd, &status), 0);
@@ -28,12 +25,7 @@ ino_t InodeOf(int fd) {
 
 // The service manager's end of NOTIFY_SOCKET.
 class FdStoreTest : public ::testing::Test {
- protected:
-  struct Message {
-    std::string text;
-    wire::UniqueFd fd;
-  };
-
+ public:
   FdStoreTest() : socket_(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) {
     struct sockaddr_un address = {};
     address.sun_family = AF_UNIX;
@@ -46,6 +38,12 @@ class FdStoreTest : public ::testing::Test {
     around_.environment["FDSTORE"] = "4";
   }
   ~FdStoreTest() override { ::unsetenv("NOTIFY_SOCKET"); }
+
+ protected:
+  struct Message {
+    std::string text;
+    wire::UniqueFd fd;
+  };
 
   Message Received() const {
     char bytes[512];
