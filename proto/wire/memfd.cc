@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <thread>
 #include <utility>
 
 #include "wire/error.h"
@@ -20,6 +21,7 @@ namespace {
 
 constexpr int kAgainstChange = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK;
 constexpr size_t kMaxNameBytes = 249;  // the kernel's limit
+constexpr std::chrono::milliseconds kSealPause{10};
 
 absl::Status Failed(std::string_view what, int error) {
   const std::string text = StrCat(what, ": ", ErrnoText(error));
@@ -80,10 +82,16 @@ absl::StatusOr<UniqueFd> MakeSealedMemfd(const std::string& name, std::string_vi
   return fd;
 }
 
-absl::Status SealMemfd(int fd) {
+absl::Status SealMemfd(int fd, std::chrono::milliseconds patience) {
   constexpr int kAll = kAgainstChange | F_SEAL_SEAL;
-  if (fcntl(fd, F_ADD_SEALS, kAll) == 0) return absl::OkStatus();
-  const int error = errno;
+  const auto deadline = std::chrono::steady_clock::now() + patience;
+  int error = 0;
+  while (true) {
+    if (fcntl(fd, F_ADD_SEALS, kAll) == 0) return absl::OkStatus();
+    error = errno;
+    if (error != EBUSY || std::chrono::steady_clock::now() >= deadline) break;
+    std::this_thread::sleep_for(kSealPause);
+  }
   if (error == EBUSY) {
     return absl::FailedPreconditionError(
         "cannot seal a memfd: somebody has it mapped writable, or is writing to it");

@@ -2,6 +2,7 @@
 
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -40,8 +41,9 @@ class Mapping {
 absl::StatusOr<UniqueFd> MakeSealedMemfd(const std::string& name, std::string_view bytes);
 
 // Seals a memfd that nobody has mapped writable any more: FAILED_PRECONDITION (EBUSY) if somebody
-// has.
-absl::Status SealMemfd(int fd);
+// has. Waits as long as `patience` for references that the kernel itself has to the pages for a
+// moment (compaction, direct I/O that has just ended), and gives up on those as on a mapping.
+absl::Status SealMemfd(int fd, std::chrono::milliseconds patience = std::chrono::seconds(2));
 
 // Is it sealed against every change, and of this size? DATA_LOSS says what is missing. Whoever maps
 // a descriptor that came from a peer asks first: an unsealed one could change, or fault, under the

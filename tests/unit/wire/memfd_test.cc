@@ -9,6 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <future>
+#include <thread>
 #include <utility>
 
 namespace modeld::wire {
@@ -62,11 +65,27 @@ TEST(Memfd, MappedWritableCannotBeSealed) {
   ASSERT_NE(address, MAP_FAILED);
   {
     const Mapping writable(address, 4096);
-    EXPECT_EQ(SealMemfd(fd.get()).code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_EQ(SealMemfd(fd.get(), std::chrono::milliseconds(0)).code(),
+              absl::StatusCode::kFailedPrecondition);
   }
   EXPECT_TRUE(SealMemfd(fd.get()).ok());
   EXPECT_TRUE(SealMemfd(fd.get()).ok()) << "twice does no harm";
   EXPECT_TRUE(CheckSealed(fd.get(), 4096).ok());
+}
+
+// The kernel itself may hold pages for a moment: the same EBUSY as that of a mapping.
+TEST(Memfd, IsSealedWhenItIsNotInUseAnyMore) {
+  const UniqueFd fd = UnsealedMemfd(4096);
+  Mapping writable(mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd.get(), 0), 4096);
+  std::promise<void> tried;
+  std::thread user([&] {
+    tried.get_future().wait();
+    writable.Unmap();
+  });
+  EXPECT_FALSE(SealMemfd(fd.get(), std::chrono::milliseconds(0)).ok());
+  tried.set_value();
+  EXPECT_TRUE(SealMemfd(fd.get()).ok());
+  user.join();
 }
 
 TEST(CheckSealed, SaysWhichSealIsMissing) {
