@@ -333,7 +333,7 @@ void Daemon::ServeMetrics() {
   if (activity_ == nullptr) return;
   auto state = std::make_shared<metrics::State>(
       [this](residency::Reply<residency::Snapshot> reply) {
-        manager_.GetSnapshot(/*include_ended=*/false, std::move(reply));
+        manager_.GetSnapshot({.residencies = true, .devices = true}, std::move(reply));
       },
       kSnapshotPatience, metrics::Identity(kVersion, base::SystemClock().WallNow()));
   auto exporter = metrics::Exporter::Start(config_.metrics_listen, {std::move(state), activity_});
@@ -382,9 +382,8 @@ void Daemon::TearDown(bool leave_agent_running) {
 
 bool Daemon::IsAlive() {
   if (!answered_->exchange(false)) return false;
-  manager_.GetSnapshot(/*include_ended=*/false, [answered = answered_](const residency::Snapshot&) {
-    answered->store(true);
-  });
+  manager_.GetSnapshot(
+      {}, [answered = answered_](const residency::Snapshot&) { answered->store(true); });
   return true;
 }
 

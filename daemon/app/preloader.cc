@@ -121,7 +121,7 @@ bool Preloader::GiveName(const Preload& preload, const residency::ModelSpec& spe
                          const residency::ResidencyInfo& residency) {
   if (std::ranges::find(residency.aliases, preload.alias) != residency.aliases.end()) return true;
   const auto snapshot = std::make_shared<Answer<residency::Snapshot>>(state_);
-  manager_.GetSnapshot(/*include_ended=*/false, [snapshot](residency::Snapshot answer) {
+  manager_.GetSnapshot({.aliases = true}, [snapshot](residency::Snapshot answer) {
     snapshot->Give(std::move(answer));
   });
   const auto now = snapshot->Wait();

@@ -109,7 +109,7 @@ class Manager : public BackendObserver {
   void Explain(std::string selector, Reply<absl::StatusOr<Explanation>> reply);
   // A selector that is no id, digest or known reference is resolved as a reference.
   void Find(std::string selector, Reply<absl::StatusOr<ResidencyInfo>> reply);
-  void GetSnapshot(bool include_ended, Reply<Snapshot> reply);
+  void GetSnapshot(const SnapshotParts& parts, Reply<Snapshot> reply);
   // kResidencyNotFound also for a lease of another session.
   void GetLeaseMemory(uint64_t session, uint64_t lease_id,
                       Reply<absl::StatusOr<LeaseMemory>> reply);

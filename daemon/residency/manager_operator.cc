@@ -367,18 +367,30 @@ void Manager::AddHistory(const std::string& residency_id, const std::string& dev
   }
 }
 
-void Manager::GetSnapshot(bool include_ended, Reply<Snapshot> reply) {
-  strand_.Post([this, include_ended, reply = std::move(reply)] {
+void Manager::GetSnapshot(const SnapshotParts& parts, Reply<Snapshot> reply) {
+  strand_.Post([this, parts, reply = std::move(reply)] {
     Snapshot snapshot;
-    if (include_ended) {
+    snapshot.residency_count = registry_.size();
+    snapshot.lease_count = leases_.size();
+    if (parts.ended) {
       snapshot.residencies.assign(registry_.ended().begin(), registry_.ended().end());
     }
-    for (const Residency* residency : registry_.All()) {
-      snapshot.residencies.push_back(InfoOf(*residency));
+    if (parts.residencies) {
+      for (const Residency* residency : registry_.All()) {
+        snapshot.residencies.push_back(InfoOf(*residency));
+      }
     }
-    for (const auto& [ticket, lease] : leases_) snapshot.leases.push_back(lease.info);
-    for (const auto& [id, device] : devices_) snapshot.devices.push_back(InfoOf(id, device));
-    for (const auto& [name, alias] : aliases_) snapshot.aliases.push_back(alias);
+    if (parts.leases) {
+      for (const auto& [ticket, lease] : leases_) snapshot.leases.push_back(lease.info);
+    } else if (const Residency* const held = registry_.Get(parts.leases_of)) {
+      snapshot.leases = LeasesOf(*held);
+    }
+    if (parts.devices) {
+      for (const auto& [id, device] : devices_) snapshot.devices.push_back(InfoOf(id, device));
+    }
+    if (parts.aliases) {
+      for (const auto& [name, alias] : aliases_) snapshot.aliases.push_back(alias);
+    }
     reply(std::move(snapshot));
   });
 }

@@ -48,6 +48,7 @@ class Registry {
 
   // By creation.
   std::vector<Residency*> All();
+  size_t size() const { return by_age_.size(); }
   const std::deque<ResidencyInfo>& ended() const { return ended_; }
 
  private:

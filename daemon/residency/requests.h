@@ -127,10 +127,27 @@ struct LeaseMemory {
 };
 
 struct Snapshot {
-  std::vector<ResidencyInfo> residencies;  // by creation
+  std::vector<ResidencyInfo> residencies;  // those that ended first, then by creation
   std::vector<LeaseInfo> leases;           // by id
   std::vector<DeviceInfo> devices;
   std::vector<Alias> aliases;  // by name
+  // Always.
+  size_t residency_count = 0;  // without those that ended
+  size_t lease_count = 0;
+};
+
+// What a snapshot is to have: the rest stays empty, for there may be ten thousand of it.
+struct SnapshotParts {
+  static SnapshotParts All() {
+    return {.residencies = true, .leases = true, .devices = true, .aliases = true};
+  }
+
+  bool residencies = false;
+  bool ended = false;  // residencies, as far as they are remembered
+  bool leases = false;
+  std::string leases_of;  // a residency's id: its leases
+  bool devices = false;
+  bool aliases = false;
 };
 
 template <class T>

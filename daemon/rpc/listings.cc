@@ -25,8 +25,7 @@ void Answer(UnaryCall& call, Filler fill) {
   call.Finish(grpc::Status::OK);
 }
 
-// Answers with what `fill` makes of the residency and of everybody's leases, or with why there is
-// none.
+// Answers with what `fill` makes of the residency and of its leases, or with why there is none.
 template <class Filler>
 void FindThenAnswer(const ServiceDeps& deps, const std::string& selector, const UnaryCallPtr& call,
                     Filler fill) {
@@ -40,24 +39,24 @@ void FindThenAnswer(const ServiceDeps& deps, const std::string& selector, const 
       call->Refuse(found.status());
       return;
     }
-    manager.GetSnapshot(false, [found = *std::move(found), call, fill](const Snapshot& snapshot) {
+    const residency::SnapshotParts parts = {.leases_of = found->id};
+    manager.GetSnapshot(parts, [found = *std::move(found), call, fill](const Snapshot& snapshot) {
       Answer(*call, [&] { fill(found, snapshot.leases); });
     });
   });
 }
 
-void AddLeasesOf(const ResidencyInfo& residency, const std::vector<residency::LeaseInfo>& leases,
-                 google::protobuf::RepeatedPtrField<v1::Lease>& to) {
-  for (const residency::LeaseInfo& lease : leases) {
-    if (lease.residency_id == residency.id) Fill(lease, *to.Add());
-  }
+void AddLeases(const std::vector<residency::LeaseInfo>& leases,
+               google::protobuf::RepeatedPtrField<v1::Lease>& to) {
+  for (const residency::LeaseInfo& lease : leases) Fill(lease, *to.Add());
 }
 
 }  // namespace
 
 void List(const ServiceDeps& deps, const v1::ListResidenciesRequest& request,
           v1::ListResidenciesResponse* response, const UnaryCallPtr& call) {
-  deps.manager.GetSnapshot(request.include_ended(), [response, call](const Snapshot& snapshot) {
+  const residency::SnapshotParts parts = {.residencies = true, .ended = request.include_ended()};
+  deps.manager.GetSnapshot(parts, [response, call](const Snapshot& snapshot) {
     Answer(*call, [&] {
       for (const ResidencyInfo& residency : snapshot.residencies) {
         Fill(residency, *response->add_residencies());
@@ -71,22 +70,18 @@ void List(const ServiceDeps& deps, const v1::ListLeasesRequest& request,
   if (!request.selector().empty()) {
     FindThenAnswer(deps, request.selector(), call,
                    [response](const ResidencyInfo& residency, const auto& leases) {
-                     AddLeasesOf(residency, leases, *response->mutable_leases());
+                     AddLeases(leases, *response->mutable_leases());
                    });
     return;
   }
-  deps.manager.GetSnapshot(false, [response, call](const Snapshot& snapshot) {
-    Answer(*call, [&] {
-      for (const residency::LeaseInfo& lease : snapshot.leases) {
-        Fill(lease, *response->add_leases());
-      }
-    });
+  deps.manager.GetSnapshot({.leases = true}, [response, call](const Snapshot& snapshot) {
+    Answer(*call, [&] { AddLeases(snapshot.leases, *response->mutable_leases()); });
   });
 }
 
 void List(const ServiceDeps& deps, const v1::ListAliasesRequest& request,
           v1::ListAliasesResponse* response, const UnaryCallPtr& call) {
-  deps.manager.GetSnapshot(false, [response, call](const Snapshot& snapshot) {
+  deps.manager.GetSnapshot({.aliases = true}, [response, call](const Snapshot& snapshot) {
     Answer(*call, [&] {
       for (const residency::Alias& alias : snapshot.aliases) {
         Fill(alias, *response->add_aliases());
@@ -113,8 +108,8 @@ void Explain(const ServiceDeps& deps, const v1::ExplainResidencyRequest& request
 
 void List(const ServiceDeps& deps, const v1::ListDevicesRequest& request,
           v1::ListDevicesResponse* response, const UnaryCallPtr& call) {
-  deps.manager.GetSnapshot(false, [response, call, sandbox = deps.sandbox(),
-                                   &notes = deps.gpu_notes](const Snapshot& snapshot) {
+  deps.manager.GetSnapshot({.devices = true}, [response, call, sandbox = deps.sandbox(),
+                                               &notes = deps.gpu_notes](const Snapshot& snapshot) {
     Answer(*call, [&] {
       if (sandbox) *response->mutable_parser_sandbox() = *sandbox;
       for (const std::string& note : notes) response->add_gpu_notes(note);
@@ -130,7 +125,7 @@ void Get(const ServiceDeps& deps, const v1::GetResidencyRequest& request,
   FindThenAnswer(deps, request.selector(), call,
                  [response](const ResidencyInfo& residency, const auto& leases) {
                    Fill(residency, *response->mutable_residency());
-                   AddLeasesOf(residency, leases, *response->mutable_leases());
+                   AddLeases(leases, *response->mutable_leases());
                  });
 }
 
@@ -138,8 +133,8 @@ void Get(const ServiceDeps& deps, const v1::GetServerInfoRequest& request,
          v1::GetServerInfoResponse* response, const UnaryCallPtr& call) {
   const std::vector<std::string> degraded =
       deps.degraded ? deps.degraded() : std::vector<std::string>();
-  deps.manager.GetSnapshot(false, [&facts = deps.facts, &sessions = deps.sessions, degraded,
-                                   response, call](const Snapshot& snapshot) {
+  deps.manager.GetSnapshot({}, [&facts = deps.facts, &sessions = deps.sessions, degraded, response,
+                                call](const Snapshot& snapshot) {
     Answer(*call, [&] {
       response->set_version(facts.version);
       response->set_protocol_version(kProtocolVersion);
@@ -147,8 +142,8 @@ void Get(const ServiceDeps& deps, const v1::GetServerInfoRequest& request,
       Fill(facts.start_time, *response->mutable_start_time());
       response->set_runtime_dir(facts.runtime_dir);
       for (const std::string& root : facts.roots) response->add_roots(root);
-      response->set_residency_count(static_cast<uint32_t>(snapshot.residencies.size()));
-      response->set_lease_count(static_cast<uint32_t>(snapshot.leases.size()));
+      response->set_residency_count(static_cast<uint32_t>(snapshot.residency_count));
+      response->set_lease_count(static_cast<uint32_t>(snapshot.lease_count));
       response->set_session_count(static_cast<uint32_t>(sessions.size()));
       response->set_open_fds(CountOpenFds());
       response->set_fd_limit(FdLimit());

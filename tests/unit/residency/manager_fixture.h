@@ -100,7 +100,9 @@ class ManagerTest : public ::testing::Test {
 
   Snapshot Look(bool include_ended = false) {
     Snapshot snapshot;
-    manager_.GetSnapshot(include_ended, [&](Snapshot s) { snapshot = std::move(s); });
+    SnapshotParts parts = SnapshotParts::All();
+    parts.ended = include_ended;
+    manager_.GetSnapshot(parts, [&](Snapshot s) { snapshot = std::move(s); });
     return snapshot;
   }
 

@@ -44,7 +44,7 @@ class ManagerGpuTest : public ::testing::Test {
 
   Snapshot Look() {
     Snapshot snapshot;
-    manager_.GetSnapshot(false, [&](Snapshot s) { snapshot = std::move(s); });
+    manager_.GetSnapshot(SnapshotParts::All(), [&](Snapshot s) { snapshot = std::move(s); });
     return snapshot;
   }
   DeviceInfo Device(const std::string& id) {

@@ -57,7 +57,7 @@ class ManagerIdentityTest : public ::testing::Test {
 
   Snapshot Look() {
     Snapshot snapshot;
-    manager_.GetSnapshot(false, [&](Snapshot s) { snapshot = std::move(s); });
+    manager_.GetSnapshot(SnapshotParts::All(), [&](Snapshot s) { snapshot = std::move(s); });
     return snapshot;
   }
 

@@ -180,8 +180,10 @@ ServerDeps Harness::server_deps() {
 
 residency::Snapshot Harness::Snapshot() {
   std::promise<residency::Snapshot> promise;
+  residency::SnapshotParts parts = residency::SnapshotParts::All();
+  parts.ended = true;
   manager_.GetSnapshot(
-      true, [&promise](residency::Snapshot snapshot) { promise.set_value(std::move(snapshot)); });
+      parts, [&promise](residency::Snapshot snapshot) { promise.set_value(std::move(snapshot)); });
   return promise.get_future().get();
 }
 

@@ -36,7 +36,8 @@ const ModelBackend::Held* World::FindHeld(const std::string& residency_id) {
 
 Snapshot World::TakeSnapshot() {
   Snapshot taken;
-  manager_->GetSnapshot(false, [&](Snapshot snapshot) { taken = std::move(snapshot); });
+  manager_->GetSnapshot(SnapshotParts::All(),
+                        [&](Snapshot snapshot) { taken = std::move(snapshot); });
   return taken;
 }
 
