@@ -7,11 +7,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -138,8 +140,8 @@ class Agent {
 
 class Bench {
  public:
-  Bench(const LargeCheckpoint& checkpoint, memory::PageKind best, int repetitions)
-      : checkpoint_(checkpoint), best_(best), repetitions_(repetitions) {
+  Bench(const LargeCheckpoint& checkpoint, memory::PageKind best)
+      : checkpoint_(checkpoint), best_(best) {
     direct_fd_ =
         wire::UniqueFd(::open(checkpoint.file().path.c_str(), O_RDONLY | O_DIRECT | O_CLOEXEC));
     if (!direct_fd_.valid())
@@ -153,8 +155,8 @@ class Bench {
     bool ok = true;
     for (const bool cold : {true, false}) {
       std::map<std::string, std::vector<double>> speeds;
-      for (int i = 0; i <= repetitions_; ++i) {
-        for (auto& [name, seconds] : Round(pages, cold, i)) {
+      for (int i = 0; i <= (cold ? kColdRounds : kWarmRounds); ++i) {
+        for (auto& [name, seconds] : Round(pages, cold)) {
           // The first round makes the machine give the memory that the others reuse.
           if (i > 0)
             speeds[name].push_back(static_cast<double>(checkpoint_.size_bytes()) / seconds / 1e9);
@@ -182,10 +184,12 @@ class Bench {
 
  private:
   static constexpr uint64_t kBuffersBytes = 4 * memory::kChunkBytes + (64 << 10);
+  static constexpr int kColdRounds = 10;
+  static constexpr int kWarmRounds = 20;
 
-  // Each operation once, each round in another order: a disk that tires, or memory that the machine
-  // hands out slower the second time, favours none.
-  std::map<std::string, double> Round(const memory::PageChoice& pages, bool cold, int round) {
+  // Each operation once, each round in another order: a disk that tires and recovers, or memory
+  // that the machine hands out slower the second time, favours none.
+  std::map<std::string, double> Round(const memory::PageChoice& pages, bool cold) {
     wire::Mapping cached;
     if (!cold) {
       checkpoint_.WarmCache();
@@ -209,8 +213,7 @@ class Bench {
     // The agent takes the pages that it found best, and no others.
     const bool with_agent = pages.kind == best_;
     if (with_agent) operations.push_back({"agent", [&] { agent_.Load(checkpoint_.job()); }});
-    std::rotate(operations.begin(), operations.begin() + round % operations.size(),
-                operations.end());
+    std::ranges::shuffle(operations, order_);
     std::map<std::string, double> seconds;
     for (const auto& [name, operation] : operations) {
       if (cold) checkpoint_.DropCache();
@@ -233,17 +236,17 @@ class Bench {
 
   const LargeCheckpoint& checkpoint_;
   const memory::PageKind best_;
-  const int repetitions_;
   Agent agent_;
   wire::UniqueFd direct_fd_;
   wire::Mapping buffers_;
+  std::mt19937 order_;
 };
 
 int Main() {
   spdlog::set_level(spdlog::level::err);
   const LargeCheckpoint checkpoint(BenchDirectory(), BenchBytes(2));
   const memory::PageChoice best = memory::ProbePages();
-  Bench bench(checkpoint, best.kind, 5);
+  Bench bench(checkpoint, best.kind);
   bool ok = bench.Run(best);
   if (best.kind != memory::PageKind::kSmall) ok &= bench.Run(memory::PageChoice{});
   return ok ? 0 : 1;

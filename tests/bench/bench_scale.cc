@@ -34,7 +34,7 @@ namespace {
 
 constexpr int kLeasesPerWorker = 10;
 constexpr int kAcquires = 2000;
-constexpr int kListings = 20;
+constexpr int kListings = 200;
 // Of this program: two pipes, a pidfd and some to spare for each worker. modeld takes less: three
 // for a residency, two connections and a few more for a worker.
 constexpr uint64_t kFdsPerWorker = 8;
