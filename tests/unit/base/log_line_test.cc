@@ -10,7 +10,6 @@ namespace modeld::base {
 namespace {
 
 using ::testing::ElementsAre;
-using ::testing::HasSubstr;
 using ::testing::Pair;
 
 TEST(LogText, ReadsBackAsWhatItWasMadeOf) {

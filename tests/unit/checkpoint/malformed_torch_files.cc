@@ -367,8 +367,8 @@ std::vector<MalformedArchive> MalformedPickles() {
       "levels deep");
   add("lists nested a million deep", Pickle(Repeat("]", 1'000'000) + Repeat("a", 999'999)), -1,
       "levels deep");
-  add("ten million MARKs", "\x80\x02" + std::string(10'000'000, '('), -1, "too many marks", true);
-  add("ten million Nones", "\x80\x02" + std::string(10'000'000, 'N'), -1, "grows too high", true);
+  add("ten million MARKs", "\x80\x02" + Repeat("(", 10'000'000), -1, "too many marks", true);
+  add("ten million Nones", "\x80\x02" + Repeat("N", 10'000'000), -1, "grows too high", true);
   add("ten million lists", "\x80\x02" + Repeat("]0", 10'000'000), -1, "too many containers", true);
   add("fifteen million numbers",
       "\x80\x02" + Repeat("M\xff\xff"

@@ -245,9 +245,9 @@ TEST_F(ParserRunnerTest, AMillionTensorsAreReadWithinTheMemoryLimit) {
   std::string header = "{";
   for (int i = 0; i < kTensors; ++i) {
     const std::string at = std::to_string(i);
-    header += (i > 0 ? ",\"" : "\"") + at +
-              R"(":{"dtype":"U8","shape":[1,1,1,1],"data_offsets":[)" + at + "," +
-              std::to_string(i + 1) + "]}";
+    header.append(i > 0 ? ",\"" : "\"").append(at);
+    header.append(R"(":{"dtype":"U8","shape":[1,1,1,1],"data_offsets":[)").append(at);
+    header.append(",").append(std::to_string(i + 1)).append("]}");
   }
   header += "}";
   const auto parsed =
