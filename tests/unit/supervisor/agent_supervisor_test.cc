@@ -54,11 +54,12 @@ uint64_t PrivateBytesOf(pid_t pid) {
 std::string Message(const absl::Status& status) { return std::string(status.message()); }
 
 class AgentSupervisorTest : public testing::Test {
- protected:
+ public:
   ~AgentSupervisorTest() override {
     if (supervisor_ != nullptr) supervisor_->Stop(false);
   }
 
+ protected:
   AgentSupervisor::Options TheOptions() {
     AgentSupervisor::Options options;
     options.socket_path = dir_ / "agent-host.sock";

@@ -36,7 +36,7 @@ TEST(UniqueFd, MovesItsOwnership) {
   UniqueFd first(OpenNull());
   const int raw = first.get();
   UniqueFd second = std::move(first);
-  EXPECT_FALSE(first.valid());
+  EXPECT_FALSE(first.valid());  // NOLINT(bugprone-use-after-move): that is what is asked
   EXPECT_EQ(second.get(), raw);
   UniqueFd third(OpenNull());
   const int replaced = third.get();

@@ -96,8 +96,8 @@ void World::StartManager() {
                                  // Mixed, so that their order is not that of their making.
                                  return absl::StrFormat("%016x", ++last_id_ * 0x9e3779b97f4a7c15U);
                                }});
-  manager_->AddDevice("host", capacities_.at("host"), &backends_[0]);
-  manager_->AddDevice("gpu", capacities_.at("gpu"), &backends_[1]);
+  manager_->AddDevice("host", capacities_.at("host"), &backends_.front());
+  manager_->AddDevice("gpu", capacities_.at("gpu"), &backends_.back());
   manager_->events().Subscribe(0, [this](const Event& event) { OnEvent(event); });
   manager_->Restore(store_.state());
   aliases_ = store_.state().aliases;
@@ -399,8 +399,8 @@ void World::WriteFile() {
 
 void World::ToggleAgent() {
   ModelBackend& backend = AnyBackend();
-  journal_.Add(
-      absl::StrCat(&backend == &backends_[0] ? "host" : "gpu", backend.is_up() ? " down" : " up"));
+  journal_.Add(absl::StrCat(&backend == &backends_.front() ? "host" : "gpu",
+                            backend.is_up() ? " down" : " up"));
   backend.is_up() ? backend.GoDown() : backend.ComeUp();
 }
 
