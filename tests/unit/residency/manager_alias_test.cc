@@ -312,7 +312,8 @@ TEST_F(PinTest, OfWhatIsNotResidentWaitsForItUnlessItIsTakenBack) {
   EXPECT_EQ(std::get<RemovePin>(state_.changes.front()).key, key("a"));
   EXPECT_FALSE(InfoOf(MakeIdle("a")).pinned);
   EXPECT_TRUE(InfoOf(MakeIdle("b")).pinned);
-  for (const char* reference : {"c", "nowhere"}) {
+  catalog_.Put("unpinned", 4);  // no prefix of an id
+  for (const char* reference : {"unpinned", "nowhere"}) {
     unpin(reference);
     EXPECT_EQ(wire::GetReason(answer.status()), Reason::kResidencyNotFound) << reference;
   }
