@@ -9,7 +9,7 @@
 
 namespace modeld::app {
 
-// All CLOEXEC.
+// All owned here, and CLOEXEC.
 struct Inherited {
   // What an earlier modeld put into the store of descriptors.
   std::vector<supervisor::NamedFd> stored;
@@ -18,7 +18,7 @@ struct Inherited {
 };
 
 // Once, before any thread starts: it takes the variables away, so that no child takes them for its
-// own.
+// own. Empty without a service manager, and where the descriptors were meant for another process.
 Inherited TakeInherited();
 
 }  // namespace modeld::app

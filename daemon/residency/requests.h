@@ -143,9 +143,9 @@ struct SnapshotParts {
   }
 
   bool residencies = false;
-  bool ended = false;  // residencies, as far as they are remembered
+  bool ended = false;  // residencies too, as far as they are remembered
   bool leases = false;
-  std::string leases_of;  // a residency's id: its leases
+  std::string leases_of;  // without `leases`: those of the residency with this id
   bool devices = false;
   bool aliases = false;
 };

@@ -41,8 +41,8 @@ class Mapping {
 absl::StatusOr<UniqueFd> MakeSealedMemfd(const std::string& name, std::string_view bytes);
 
 // Seals a memfd that nobody has mapped writable any more: FAILED_PRECONDITION (EBUSY) if somebody
-// has. Waits as long as `patience` for references that the kernel itself has to the pages for a
-// moment (compaction, direct I/O that has just ended), and gives up on those as on a mapping.
+// has. Blocks for `patience` at most, trying again: EBUSY is also what the kernel says while
+// anything has a reference to one of the pages (memfd_wait_for_pins), which passes. Thread-safe.
 absl::Status SealMemfd(int fd, std::chrono::milliseconds patience = std::chrono::seconds(2));
 
 // Is it sealed against every change, and of this size? DATA_LOSS says what is missing. Whoever maps
