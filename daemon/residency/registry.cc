@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cassert>
 #include <functional>
+#include <string_view>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "wire/error.h"
@@ -19,6 +19,12 @@ bool HasReference(const Residency& residency, const std::string& reference) {
     return std::find(source.references.begin(), source.references.end(), reference) !=
            source.references.end();
   });
+}
+
+// Without the name of its algorithm.
+std::string_view HexOf(std::string_view digest) {
+  constexpr std::string_view kAlgorithm = "sha256:";
+  return digest.substr(digest.starts_with(kAlgorithm) ? kAlgorithm.size() : 0);
 }
 
 // Generations of an earlier modeld may be there more than once.
@@ -36,6 +42,10 @@ absl::Status Ambiguous(const std::string& selector, const std::vector<Residency*
 }
 
 }  // namespace
+
+bool Abbreviates(std::string_view selector, std::string_view id) {
+  return selector.size() >= kMinPrefixLength && id.starts_with(selector);
+}
 
 Residency& Registry::Add(std::unique_ptr<Residency> residency) {
   Residency& added = *residency;
@@ -97,11 +107,10 @@ Residency* Registry::Get(const std::string& id) {
 absl::StatusOr<Residency*> Registry::Find(const std::string& selector) {
   const std::function<bool(const Residency&)> rules[] = {
       [&](const Residency& r) { return HasReference(r, selector); },
-      [&](const Residency& r) { return absl::StartsWith(r.id(), selector); },
+      [&](const Residency& r) { return Abbreviates(selector, r.id()); },
       [&](const Residency& r) {
         const std::string digest = r.digest_text();
-        return absl::StartsWith(digest, selector) ||
-               absl::StartsWith(digest, absl::StrCat("sha256:", selector));
+        return Abbreviates(HexOf(selector), HexOf(digest));
       },
   };
   if (!selector.empty()) {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -14,6 +15,12 @@
 #include "residency/residency.h"
 
 namespace modeld::residency {
+
+// Of ids and digests. What is shorter is more likely the name of something that is not resident.
+inline constexpr size_t kMinPrefixLength = 4;
+
+// Is `selector` an id (or a digest without `sha256:`), or enough of one?
+bool Abbreviates(std::string_view selector, std::string_view id);
 
 // Owns the residencies that have not ended, and remembers the last kRemembered that have. At most
 // one residency per key is current: the one that an acquire of that key joins. Externally
@@ -41,9 +48,9 @@ class Registry {
 
   Residency* Get(const std::string& id);
 
-  // By a reference that leads to it, an id or a unique prefix of one, a digest or a unique prefix
-  // of one, in this order. kResidencyNotFound; kFieldInvalid naming the candidates when several
-  // fit.
+  // By a reference that leads to it, an id or a unique prefix of one, a digest (with `sha256:` or
+  // without) or a unique prefix of one, in this order. kResidencyNotFound; kFieldInvalid naming the
+  // candidates when several fit.
   absl::StatusOr<Residency*> Find(const std::string& selector);
 
   // By creation.

@@ -24,8 +24,8 @@ constexpr char kDescription[] =
 
 constexpr char kFooter[] =
     R"(SELECTOR is an id of a residency or a unique prefix of one, a digest (sha256:...) or a unique prefix of
-one, an alias, or a reference. REF is an alias, a path, a file:// URI, or a path below one of modeld's
-roots.
+one (four hex digits at least), an alias, or a reference. REF is an alias, a path, a file:// URI, or a path
+below one of modeld's roots.
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 modeld not reached, 4 not found, 5 refused (leased, pinned, not
 permitted), 6 no capacity, 7 timed out, 130 interrupted.

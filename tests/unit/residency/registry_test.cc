@@ -18,22 +18,40 @@ std::unique_ptr<Residency> Make(const std::string& id, const std::string& refere
   return std::make_unique<Residency>(std::move(record));
 }
 
+std::shared_ptr<const ResidentDigests> Digests(std::byte of_weights) {
+  plan::ContentDigests content;
+  content.weights.fill(of_weights);
+  auto digests = std::make_shared<ResidentDigests>();
+  digests->content = std::make_shared<const plan::ContentDigests>(content);
+  return digests;
+}
+
 TEST(Registry, FindsByReferenceIdAndUniquePrefix) {
   Registry registry;
-  Residency& a = registry.Add(Make("aa11", "/m/a.safetensors", 1));
-  Residency& b = registry.Add(Make("ab22", "/m/b.safetensors", 2));
+  Residency& a = registry.Add(Make("aaaa1111", "/m/a.safetensors", 1));
+  Residency& b = registry.Add(Make("aaab2222", "/m/b.safetensors", 2));
   EXPECT_EQ(*registry.Find("/m/a.safetensors"), &a);
-  EXPECT_EQ(*registry.Find("ab22"), &b);
-  EXPECT_EQ(*registry.Find("ab"), &b);
+  EXPECT_EQ(*registry.Find("aaab2222"), &b);
+  EXPECT_EQ(*registry.Find("aaab"), &b);
+}
+
+TEST(Registry, TakesAShortSelectorForNoPrefix) {
+  Registry registry;
+  Residency& a = registry.Add(Make("aaaa1111", "/m/one", 1));
+  a.digests = Digests(std::byte{0xcd});
+  for (const char* selector : {"aaa", "cdc", "sha256:", "sha256:cdc"}) {
+    EXPECT_EQ(wire::GetReason(registry.Find(selector).status()), wire::Reason::kResidencyNotFound)
+        << selector;
+  }
 }
 
 TEST(Registry, NamesTheCandidatesOfAnAmbiguousPrefix) {
   Registry registry;
-  registry.Add(Make("aa11", "/m/a", 1));
-  registry.Add(Make("ab22", "/m/b", 2));
-  const auto found = registry.Find("a");
+  registry.Add(Make("aaaa1111", "/m/a", 1));
+  registry.Add(Make("aaaa2222", "/m/b", 2));
+  const auto found = registry.Find("aaaa");
   EXPECT_EQ(wire::GetReason(found.status()), wire::Reason::kFieldInvalid);
-  EXPECT_EQ(wire::GetErrorInfo(found.status()).metadata.at("candidates"), "aa11, ab22");
+  EXPECT_EQ(wire::GetErrorInfo(found.status()).metadata.at("candidates"), "aaaa1111, aaaa2222");
 }
 
 TEST(Registry, FindsNothingForAnEmptySelector) {
@@ -45,11 +63,7 @@ TEST(Registry, FindsNothingForAnEmptySelector) {
 TEST(Registry, FindsByAPrefixOfTheDigestWithAndWithoutItsScheme) {
   Registry registry;
   Residency& a = registry.Add(Make("aa11", "/m/a", 1));
-  auto digests = std::make_shared<ResidentDigests>();
-  plan::ContentDigests content;
-  content.weights.fill(std::byte{0xcd});
-  digests->content = std::make_shared<const plan::ContentDigests>(content);
-  a.digests = digests;
+  a.digests = Digests(std::byte{0xcd});
   EXPECT_EQ(*registry.Find("sha256:cdcd"), &a);
   EXPECT_EQ(*registry.Find("cdcd"), &a);
 }
