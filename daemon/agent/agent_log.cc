@@ -23,7 +23,7 @@ std::string_view JournalPriorityOf(spdlog::level::level_enum level) {
 }
 
 // As modeld calls them; spdlog's `%l` says `warning`.
-std::string LevelName(spdlog::level::level_enum level) {
+std::string_view LevelName(spdlog::level::level_enum level) {
   if (level <= spdlog::level::debug) return "debug";
   if (level == spdlog::level::info) return "info";
   return level == spdlog::level::warn ? "warn" : "error";
@@ -41,6 +41,18 @@ class JournalPriority : public spdlog::custom_flag_formatter {
   }
 };
 
+class Level : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm&,
+              spdlog::memory_buf_t& line) override {
+    const std::string_view name = LevelName(message.level);
+    line.append(name.data(), name.data() + name.size());
+  }
+  std::unique_ptr<custom_flag_formatter> clone() const override {
+    return std::make_unique<Level>();
+  }
+};
+
 class JsonFormatter : public spdlog::formatter {
  public:
   JsonFormatter(std::string program, bool journal)
@@ -49,7 +61,8 @@ class JsonFormatter : public spdlog::formatter {
   void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& line) override {
     base::LogFields head;
     if (!journal_)
-      head = {{"time", base::LogTime(message.time)}, {"level", LevelName(message.level)}};
+      head = {{"time", base::LogTime(message.time)},
+              {"level", std::string(LevelName(message.level))}};
     head.emplace_back("program", program_);
     std::string text(journal_ ? JournalPriorityOf(message.level) : std::string_view());
     text += base::JsonLogLine(head, {message.payload.data(), message.payload.size()});
@@ -75,8 +88,8 @@ bool LogsToTheJournal() {
 
 std::unique_ptr<spdlog::formatter> TextFormatter(const std::string& program, bool journal) {
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
-  formatter->add_flag<JournalPriority>('*').set_pattern(
-      (journal ? "%*" : "time=%Y-%m-%dT%H:%M:%S.%eZ level=%l ") + ("program=" + program + " %v"));
+  formatter->add_flag<JournalPriority>('*').add_flag<Level>('&').set_pattern(
+      (journal ? "%*" : "time=%Y-%m-%dT%H:%M:%S.%eZ level=%& ") + ("program=" + program + " %v"));
   return formatter;
 }
 
