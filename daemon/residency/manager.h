@@ -324,7 +324,7 @@ class Manager : public BackendObserver {
   void GrantToWaiters(Residency& residency);
   void StartLoad(Device& device, Residency& residency);
   void GiveAgentTime(const std::string& device_id);
-  void FailAdmissionsIfDown(const std::string& device_id);
+  void FailAdmissions(const std::string& device_id);
   ResidencyInfo InfoOf(const Residency& residency) const;
   void TellProgress(const Residency& residency, const Progress& progress);
   Progress ProgressOf(const Residency& residency) const;

@@ -139,8 +139,13 @@ void Manager::OnPlanned(const std::string& residency_id, absl::StatusOr<Planned>
 
 // What waits for it fails if it is not back in time.
 void Manager::GiveAgentTime(const std::string& device_id) {
-  deps_.timer->At(deps_.clock->Now() + kAgentPatience, [this, device_id] {
-    strand_.Post([this, device_id] { FailAdmissionsIfDown(device_id); });
+  const uint32_t outage = devices_.at(device_id).agent_starts;
+  deps_.timer->At(deps_.clock->Now() + kAgentPatience, [this, device_id, outage] {
+    strand_.Post([this, device_id, outage] {
+      const Device& device = devices_.at(device_id);
+      // Not if it was back: a later outage has its own time.
+      if (!device.available && device.agent_starts == outage) FailAdmissions(device_id);
+    });
   });
 }
 
@@ -156,9 +161,8 @@ void Manager::StartLoad(Device& device, Residency& residency) {
       {residency.record(), residency.checkpoint, residency.plan, residency.borrowed});
 }
 
-void Manager::FailAdmissionsIfDown(const std::string& device_id) {
+void Manager::FailAdmissions(const std::string& device_id) {
   Device& device = devices_.at(device_id);
-  if (device.available) return;
   const std::deque<std::string> admission = std::exchange(device.admission, {});
   std::vector<std::string> stuck(admission.begin(), admission.end());
   // Nobody is there to digest what these are compared with.

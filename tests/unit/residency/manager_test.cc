@@ -323,6 +323,19 @@ TEST_F(ManagerTest, LetsALoadWaitForAnAgentThatIsComingBackButNotForever) {
   EXPECT_THAT(std::string(unlucky->ends[0].message()), HasSubstr("killed again"));
 }
 
+TEST_F(ManagerTest, GivesTheAgentItsWholeTimeInEachOutage) {
+  manager_.OnAgentDown("host", absl::UnavailableError("killed"));
+  clock_.Advance(std::chrono::seconds(4));
+  manager_.OnAgentUp("host", {.pid = 8});
+  manager_.OnAgentDown("host", absl::UnavailableError("killed again"));
+  const Held patient = Acquire("a");
+  clock_.Advance(std::chrono::seconds(4));  // the first outage would be over its time by now
+  EXPECT_THAT(patient->ends, IsEmpty());
+  manager_.OnAgentUp("host", {.pid = 9});
+  backend_.FinishLoad(manager_);
+  EXPECT_TRUE(patient->granted());
+}
+
 TEST_F(ManagerTest, AdoptsWhatAnAgentKeptAndGrantsItWithoutLoading) {
   ResidencyRecord record{.id = "feed", .device = "host", .generation = 41};
   record.sources.push_back({.content_key = (*catalog_.Resolve("a"))->Key(),
