@@ -137,14 +137,15 @@ void Manager::Resume(Ticket ticket, const ResumeRequest& resume) {
   const auto found = waiters_.find(ticket);
   if (found == waiters_.end()) return;
   Residency* const residency = registry_.Get(resume.residency_id);
-  const bool held = residency != nullptr && residency->memory != nullptr &&
-                    residency->record().generation == resume.generation;
-  if (held) {
+  if (residency != nullptr && residency->record().generation == resume.generation) {
     Waiter& waiter = found->second;
-    waiter.result = AcquireResult::kResumed;
     if (aliases_.contains(waiter.spec.reference)) waiter.alias = waiter.spec.reference;
-    GrantTo(ticket, *residency);
-    return;
+    if (residency->IsComing() && !residency->cancelling) return Join(ticket, waiter, *residency);
+    if (residency->memory != nullptr) {
+      waiter.result = AcquireResult::kResumed;
+      GrantTo(ticket, *residency);
+      return;
+    }
   }
   EndWaiter(ticket,
             wire::MakeError(wire::Reason::kResidencyNotFound,

@@ -40,23 +40,14 @@ absl::StatusOr<v1::AcquireRequest> MakeRequest(Environment& environment,
     return request;
   }
   const v1::Residency& residency = found->residency();
-  // An alias stands for a load configuration too.
   const bool by_alias = absl::c_linear_search(residency.aliases(), selector);
   request.mutable_spec()->set_reference(by_alias ? selector : residency.reference());
   request.mutable_spec()->set_device(residency.device());
   request.mutable_spec()->set_instance(residency.instance());
   request.mutable_spec()->set_private_copy(residency.private_copy());
-  if (residency.state() == v1::Residency::READY || residency.state() == v1::Residency::DRAINING) {
-    // As a holder that comes back: the reference might lead to another residency by now, or to
-    // none.
-    request.mutable_resume()->set_residency_id(residency.id());
-    request.mutable_resume()->set_generation(residency.generation());
-  } else if (residency.private_copy()) {
-    return ErrorWithHint(absl::StatusCode::kFailedPrecondition,
-                         wire::StrCat("residency ", residency.id(),
-                                      " is somebody's private copy, and still loading"),
-                         wire::StrCat("wait until it is READY: modelctl get ", residency.id()));
-  }
+  // As a holder that comes back: the reference might lead to another residency by now, or to none.
+  request.mutable_resume()->set_residency_id(residency.id());
+  request.mutable_resume()->set_generation(residency.generation());
   return request;
 }
 

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 
@@ -145,8 +146,10 @@ void FakeDaemon::SetServing(bool serving) {
 
 const v1::Residency* FakeDaemon::Find(const std::string& selector) const {
   for (const v1::Residency& residency : residencies.residencies()) {
-    if (residency.id().starts_with(selector) || residency.reference() == selector)
+    if (residency.id().starts_with(selector) || residency.reference() == selector ||
+        std::ranges::count(residency.aliases(), selector) > 0) {
       return &residency;
+    }
   }
   return nullptr;
 }

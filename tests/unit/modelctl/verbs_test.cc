@@ -372,14 +372,15 @@ TEST_F(VerbTest, VerifyWaitsForADigestThatComesLateAndAfterANewVersion) {
   EXPECT_EQ(RunJson({"verify", kId})["found_digest"], model.weights_digest);
 }
 
-TEST_F(VerbTest, VerifyOfAnAliasThatIsLoadingAcquiresTheAlias) {
+TEST_F(VerbTest, VerifyOfWhatIsLoadingWaitsForThatAndNoOther) {
   daemon.residencies.mutable_residencies(0)->set_state(v1::Residency::LOADING);
   daemon.residencies.mutable_residencies(0)->add_aliases("prod");
   EXPECT_EQ(Run({"verify", "prod"}).exit_code, 0);
-  EXPECT_EQ(daemon.acquire_request.spec().reference(), "prod") << "it has a load configuration";
-  EXPECT_FALSE(daemon.acquire_request.has_resume());
+  EXPECT_EQ(daemon.acquire_request.spec().reference(), "prod") << "the lease is shown under it";
+  EXPECT_EQ(daemon.acquire_request.resume().residency_id(), kId) << "its load configuration counts";
   EXPECT_EQ(Run({"verify", kId}).exit_code, 0);
   EXPECT_EQ(daemon.acquire_request.spec().reference(), kReference);
+  EXPECT_EQ(daemon.acquire_request.resume().residency_id(), kId);
 }
 
 TEST_F(VerbTest, VerifyNamesTheTensorThatDiffers) {

@@ -262,6 +262,27 @@ TEST_F(ManagerTest, ResumesALeaseOnlyOnTheSameResidencyAndGeneration) {
   EXPECT_EQ(resume("nothing", 1)->end_reason(), Reason::kResidencyNotFound);
 }
 
+TEST_F(ManagerTest, WaitsForTheResidencyThatItNamesWhateverItsLoadConfiguration) {
+  Acquire(ModelSpec{.reference = "a", .config = {.key_prefix = "ema."}});
+  const ResidencyInfo loading = Look().residencies.at(0);
+  const Held waiter = Acquire(AcquireRequest{
+      .spec = {.reference = "a"}, .resume = ResumeRequest{loading.id, loading.generation}});
+  EXPECT_FALSE(waiter->granted());
+  backend_.FinishLoad(manager_);
+  ASSERT_TRUE(waiter->granted());
+  EXPECT_EQ(waiter->grants.at(0).residency_id, loading.id);
+  EXPECT_EQ(Look().residencies.size(), 1u);
+}
+
+TEST_F(ManagerTest, DoesNotWaitForALoadThatIsCancelled) {
+  const Held loader = Acquire("a");
+  const ResidencyInfo loading = Look().residencies.at(0);
+  manager_.Release(loader.ticket);
+  const Held late = Acquire(AcquireRequest{
+      .spec = {.reference = "a"}, .resume = ResumeRequest{loading.id, loading.generation}});
+  EXPECT_EQ(late->end_reason(), Reason::kResidencyNotFound);
+}
+
 TEST_F(ManagerTest, PreloadsWithoutALeaseAndPinsIfAsked) {
   auto observer = std::make_shared<RecordingPreload>();
   manager_.Preload({.spec = {.reference = "a"}, .pin = true}, observer);
