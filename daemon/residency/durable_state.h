@@ -5,7 +5,6 @@
 #include <functional>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -29,8 +28,8 @@ struct Alias {
 
 struct DurableState {
   std::map<std::string, Alias> aliases;  // by name
-  std::set<Key> pins;
-  std::vector<Event> events;  // oldest first
+  std::map<Key, std::string> pins;       // the reference that each was pinned under
+  std::vector<Event> events;             // oldest first
 };
 
 struct SetAlias {
@@ -41,6 +40,7 @@ struct RemoveAlias {
 };
 struct SetPin {
   Key key;
+  std::string reference = {};
 };
 struct RemovePin {
   Key key;

@@ -215,9 +215,9 @@ void Manager::TakeWishes(const Waiter& waiter, Residency& residency) {
     changed = true;
   }
   if (waiter.pin && !residency.pinned()) {
-    const Key key = PinOf(residency);
-    if (!residency.record().private_copy) SavePin(residency, key);
-    PinNow(residency, key, true);
+    const SetPin pin = PinOf(residency);
+    if (!residency.record().private_copy) SavePin(residency, pin);
+    PinNow(residency, pin, true);
   } else if (changed) {
     TellRecord(residency);
   }

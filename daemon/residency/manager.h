@@ -214,19 +214,24 @@ class Manager : public BackendObserver {
   void StartEviction(Residency& residency, const EvictRequest& request,
                      Reply<absl::StatusOr<EvictResult>> reply);
   void GiveUpWaiting(const std::string& residency_id, Ticket eviction_id);
-  static Key PinOf(const Residency& residency);
-  void UnpinAbsent(const std::string& selector, const absl::Status& not_found,
-                   Reply<absl::StatusOr<ResidencyInfo>> reply);
-  void SavePin(const Residency& residency, const Key& key);
-  void Enforce(const Key& key, bool pinned);
-  void DropPin(const Key& key);
-  void PinNow(Residency& residency, const Key& key, bool pinned);
   std::vector<LeaseInfo> LeasesOf(const Residency& residency) const;
   DeviceInfo InfoOf(const std::string& id, const Device& device);
   ResidencyFacts FactsOf(const Residency& residency);
   ResidencyFacts FactsOfEnded(const std::string& selector);
   void AddHistory(const std::string& residency_id, const std::string& device_id,
                   ResidencyFacts& facts);
+
+  // manager_pins.cc: what shall stay
+  static SetPin PinOf(const Residency& residency);
+  bool IsToBePinned(const ResidencyRecord& record) const;
+  void DropReplaced(const std::string& reference, const Residency& residency);
+  void UnpinAbsent(const std::string& selector, const absl::Status& not_found,
+                   Reply<absl::StatusOr<ResidencyInfo>> reply);
+  void SavePin(const Residency& residency, const SetPin& pin);
+  void Enforce(const SetPin& pin, bool pinned);
+  void DropPin(const Key& key);
+  void PinNow(Residency& residency, const SetPin& pin, bool pinned);
+  std::vector<PinInfo> Pins();
 
   // manager_alias.cc: names for versions, and what outlives modeld
   bool FollowAlias(Ticket ticket, Waiter& waiter);
@@ -240,7 +245,6 @@ class Manager : public BackendObserver {
   void LearnDigests();
   void Save(StateChange change, std::function<void(absl::Status)> then);
   void SaveOrSay(StateChange change, const Residency& residency, std::function<void()> then = {});
-  bool IsToBePinned(const ResidencyRecord& record) const;
 
   // manager_identity.cc: what is the same, and what is in part
   void AcquireByDigest(Ticket ticket);
@@ -339,7 +343,7 @@ class Manager : public BackendObserver {
   Registry registry_;
   std::map<std::string, Alias> aliases_;
   std::multiset<std::string> names_changing_;  // of aliases: what becomes of them is being saved
-  std::set<Key> pins_;
+  std::map<Key, std::string> pins_;            // the reference that each was pinned under
   std::map<std::string, Device> devices_;
   std::unordered_map<Ticket, Waiter> waiters_;
   std::map<Ticket, Lease> leases_;

@@ -49,12 +49,6 @@ void Manager::SaveOrSay(StateChange change, const Residency& residency,
   });
 }
 
-bool Manager::IsToBePinned(const ResidencyRecord& record) const {
-  return !record.private_copy && std::ranges::any_of(record.sources, [&](const Source& source) {
-    return pins_.contains({source.content_key, record.device, record.instance});
-  });
-}
-
 // ---- acquiring by alias ----
 
 // The waiter wants what the alias of its reference names, if there is such an alias. False: it was

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "residency/manager.h"
@@ -178,121 +177,6 @@ void Manager::GiveUpWaiting(const std::string& residency_id, Ticket eviction_id)
       absl::StrCat("see who holds it: modelctl leases ", residency_id)));
 }
 
-// ---- pins ----
-
-// What makes it pinned.
-Key Manager::PinOf(const Residency& residency) {
-  return residency.KeyOf(residency.record().sources.front());
-}
-
-// The wish is durable before it is in force. That for a private copy ends with it: nobody else is
-// meant by its key.
-void Manager::SetPinned(std::string selector, bool pinned,
-                        Reply<absl::StatusOr<ResidencyInfo>> reply) {
-  FindThen(selector, [this, selector, pinned,
-                      reply = std::move(reply)](absl::StatusOr<Residency*> found) {
-    if (!found.ok()) {
-      if (pinned || wire::GetReason(found.status()) != wire::Reason::kResidencyNotFound) {
-        return reply(found.status());
-      }
-      return UnpinAbsent(selector, found.status(), reply);
-    }
-    Residency& residency = **found;
-    if (residency.pinned() == pinned) return reply(InfoOf(residency));
-    if (residency.record().private_copy) {
-      PinNow(residency, PinOf(residency), pinned);
-      return reply(InfoOf(residency));
-    }
-    const auto went = [id = residency.id()] {
-      return wire::MakeError(wire::Reason::kResidencyNotFound,
-                             absl::StrCat("residency ", id, " is going, or has gone"),
-                             {{"residency", id}}, "see what is resident: modelctl ps");
-    };
-    if (!registry_.IsCurrent(residency)) return reply(went());
-    const Key key = PinOf(residency);
-    const StateChange change = pinned ? StateChange(SetPin{key}) : StateChange(RemovePin{key});
-    Save(change, [this, key, pinned, went, reply](const absl::Status& saved) {
-      if (!saved.ok()) return reply(saved);
-      const bool was_pinned = pins_.contains(key);
-      Enforce(key, pinned);
-      // It may be part of another one by now.
-      Residency* const current = registry_.Current(key);
-      if (current != nullptr) return reply(InfoOf(*current));
-      if (pinned && !was_pinned) {  // nobody is told of this pin: it is taken back
-        Save(RemovePin{key}, [this, key](const absl::Status& removed) {
-          if (removed.ok()) DropPin(key);
-        });
-      }
-      reply(went());
-    });
-  });
-}
-
-// A pin outlives what was lost, and would be in force again with the next load.
-void Manager::UnpinAbsent(const std::string& selector, const absl::Status& not_found,
-                          Reply<absl::StatusOr<ResidencyInfo>> reply) {
-  const auto unpin = [this, selector, not_found,
-                      reply = std::move(reply)](const std::string& content) {
-    const auto pin = std::ranges::find(pins_, content, &Key::content);
-    if (pin == pins_.end()) return reply(not_found);
-    const Key& key = *pin;
-    Save(RemovePin{key}, [this, selector, key, reply](const absl::Status& saved) {
-      if (!saved.ok()) return reply(saved);
-      DropPin(key);
-      reply(ResidencyInfo{.references = {selector}, .device = key.device});
-    });
-  };
-  if (const auto alias = aliases_.find(selector); alias != aliases_.end()) {
-    return unpin(alias->second.content_key);
-  }
-  deps_.resolve_executor->Post([this, selector, unpin, not_found] {
-    strand_.Post([unpin, opened = deps_.catalog->Resolve(selector, {})] {
-      unpin(opened.ok() ? (*opened)->Key() : std::string());
-    });
-  });
-}
-
-// For one that is in force at once.
-void Manager::SavePin(const Residency& residency, const Key& key) {
-  SaveOrSay(SetPin{key}, residency, [this, key] { Enforce(key, true); });
-}
-
-// What became durable last is in force, whatever was meanwhile.
-void Manager::Enforce(const Key& key, bool pinned) {
-  if (Residency* const current = registry_.Current(key)) return PinNow(*current, key, pinned);
-  if (pinned) {
-    pins_.insert(key);
-  } else {
-    pins_.erase(key);
-  }
-}
-
-// This one is not durable any more; others may still pin the same residency.
-void Manager::DropPin(const Key& key) {
-  pins_.erase(key);
-  Residency* const current = registry_.Current(key);
-  if (current != nullptr && !IsToBePinned(current->record())) PinNow(*current, key, false);
-}
-
-// `key`: of one of its sources, whose pin is saved or about to be.
-void Manager::PinNow(Residency& residency, const Key& key, bool pinned) {
-  if (!residency.record().private_copy) {
-    if (pinned) pins_.insert(key);
-    for (const Source& source : residency.record().sources) {
-      // Whoever was pinned and turned out to be the same is unpinned with it.
-      const Key other = residency.KeyOf(source);
-      if (!pinned && pins_.erase(other) > 0 && other != key) {
-        SaveOrSay(RemovePin{other}, residency, [this, other] { DropPin(other); });
-      }
-    }
-  }
-  if (residency.pinned() == pinned) return;
-  residency.set_pinned(pinned);
-  Publish(pinned ? EventType::kResidencyPinned : EventType::kResidencyUnpinned, residency);
-  TellRecord(residency);
-  SettleSoon(residency);
-}
-
 // ---- looking ----
 
 void Manager::Find(std::string selector, Reply<absl::StatusOr<ResidencyInfo>> reply) {
@@ -329,9 +213,8 @@ ResidencyFacts Manager::FactsOfEnded(const std::string& selector) {
   std::string id;
   std::string device_id;
   for (const Event& event : events_.Lasting()) {
-    const bool fits =
-        !event.residency_id.empty() &&
-        (event.reference == selector || absl::StartsWith(event.residency_id, selector));
+    const bool fits = !event.residency_id.empty() &&
+                      (event.reference == selector || Abbreviates(selector, event.residency_id));
     if (fits) id = event.residency_id;
     if (fits) device_id = event.device;
   }
@@ -391,6 +274,7 @@ void Manager::GetSnapshot(const SnapshotParts& parts, Reply<Snapshot> reply) {
     if (parts.aliases) {
       for (const auto& [name, alias] : aliases_) snapshot.aliases.push_back(alias);
     }
+    if (parts.pins) snapshot.pins = Pins();
     reply(std::move(snapshot));
   });
 }

@@ -131,6 +131,7 @@ struct Snapshot {
   std::vector<LeaseInfo> leases;           // by id
   std::vector<DeviceInfo> devices;
   std::vector<Alias> aliases;  // by name
+  std::vector<PinInfo> pins;   // by reference
   // Always.
   size_t residency_count = 0;  // without those that ended
   size_t lease_count = 0;
@@ -139,7 +140,7 @@ struct Snapshot {
 // What a snapshot is to have: the rest stays empty, for there may be ten thousand of it.
 struct SnapshotParts {
   static SnapshotParts All() {
-    return {.residencies = true, .leases = true, .devices = true, .aliases = true};
+    return {.residencies = true, .leases = true, .devices = true, .aliases = true, .pins = true};
   }
 
   bool residencies = false;
@@ -148,6 +149,7 @@ struct SnapshotParts {
   std::string leases_of;  // without `leases`: those of the residency with this id
   bool devices = false;
   bool aliases = false;
+  bool pins = false;
 };
 
 template <class T>

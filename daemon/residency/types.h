@@ -142,6 +142,14 @@ struct LeaseInfo {
   base::WallTime granted_time;
 };
 
+// An operator's wish that something stays.
+struct PinInfo {
+  std::string reference;  // under which it was pinned
+  std::string device;
+  std::string instance;
+  std::string residency_id;  // empty: it is not resident, and will be pinned when it is loaded
+};
+
 // What a device is, whatever happens on it.
 struct DeviceFacts {
   uint32_t index = 0;  // among the GPUs, in PCI order

@@ -203,6 +203,13 @@ void Fill(const residency::Alias& from, v1::Alias& to) {
   Fill(from.set_time, *to.mutable_set_time());
 }
 
+void Fill(const residency::PinInfo& from, v1::Pin& to) {
+  to.set_reference(from.reference);
+  to.set_device(from.device);
+  to.set_instance(from.instance);
+  to.set_residency_id(from.residency_id);
+}
+
 void Fill(const residency::AliasResult& from, v1::SetAliasResult& to) {
   Fill(from.alias, *to.mutable_alias());
   Fill(from.residency, *to.mutable_residency());

@@ -19,6 +19,7 @@ void Fill(const residency::Grant& from, v1::Granted& to);
 void Fill(const residency::ResidencyInfo& from, v1::Residency& to);
 void Fill(const residency::LeaseInfo& from, v1::Lease& to);
 void Fill(const residency::Alias& from, v1::Alias& to);
+void Fill(const residency::PinInfo& from, v1::Pin& to);
 void Fill(const residency::AliasResult& from, v1::SetAliasResult& to);
 void Fill(const residency::EvictResult& from, v1::EvictResponse& to);
 void Fill(const residency::Explanation& from, v1::ExplainResidencyResponse& to);

@@ -90,6 +90,15 @@ void List(const ServiceDeps& deps, const v1::ListAliasesRequest& request,
   });
 }
 
+void List(const ServiceDeps& deps, const v1::ListPinsRequest& request,
+          v1::ListPinsResponse* response, const UnaryCallPtr& call) {
+  deps.manager.GetSnapshot({.pins = true}, [response, call](const Snapshot& snapshot) {
+    Answer(*call, [&] {
+      for (const residency::PinInfo& pin : snapshot.pins) Fill(pin, *response->add_pins());
+    });
+  });
+}
+
 void Explain(const ServiceDeps& deps, const v1::ExplainResidencyRequest& request,
              v1::ExplainResidencyResponse* response, const UnaryCallPtr& call) {
   if (const absl::Status status = CheckSelector(request.selector()); !status.ok()) {

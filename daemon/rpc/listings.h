@@ -21,6 +21,8 @@ void List(const ServiceDeps& deps, const v1::ListDevicesRequest& request,
           v1::ListDevicesResponse* response, const UnaryCallPtr& call);
 void List(const ServiceDeps& deps, const v1::ListAliasesRequest& request,
           v1::ListAliasesResponse* response, const UnaryCallPtr& call);
+void List(const ServiceDeps& deps, const v1::ListPinsRequest& request,
+          v1::ListPinsResponse* response, const UnaryCallPtr& call);
 void Explain(const ServiceDeps& deps, const v1::ExplainResidencyRequest& request,
              v1::ExplainResidencyResponse* response, const UnaryCallPtr& call);
 void Get(const ServiceDeps& deps, const v1::GetResidencyRequest& request,

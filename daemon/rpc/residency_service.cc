@@ -113,6 +113,14 @@ grpc::ServerUnaryReactor* ResidencyService::ListAliases(grpc::CallbackServerCont
   return call.get();
 }
 
+grpc::ServerUnaryReactor* ResidencyService::ListPins(grpc::CallbackServerContext* context,
+                                                     const v1::ListPinsRequest* request,
+                                                     v1::ListPinsResponse* response) {
+  const auto call = UnaryCall::Start();
+  List(deps_, *request, response, call);
+  return call.get();
+}
+
 grpc::ServerUnaryReactor* ResidencyService::ExplainResidency(
     grpc::CallbackServerContext* context, const v1::ExplainResidencyRequest* request,
     v1::ExplainResidencyResponse* response) {

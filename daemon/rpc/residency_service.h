@@ -30,6 +30,9 @@ class ResidencyService final : public v1::ResidencyService::CallbackService {
   grpc::ServerUnaryReactor* ListAliases(grpc::CallbackServerContext* context,
                                         const v1::ListAliasesRequest* request,
                                         v1::ListAliasesResponse* response) override;
+  grpc::ServerUnaryReactor* ListPins(grpc::CallbackServerContext* context,
+                                     const v1::ListPinsRequest* request,
+                                     v1::ListPinsResponse* response) override;
   grpc::ServerUnaryReactor* ExplainResidency(grpc::CallbackServerContext* context,
                                              const v1::ExplainResidencyRequest* request,
                                              v1::ExplainResidencyResponse* response) override;

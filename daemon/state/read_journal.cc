@@ -93,7 +93,9 @@ class Collector {
     contents_.state.aliases.insert_or_assign(std::move(name), std::move(set.alias));
   }
   void Apply(const residency::RemoveAlias& removed) { contents_.state.aliases.erase(removed.name); }
-  void Apply(residency::SetPin set) { contents_.state.pins.insert(std::move(set.key)); }
+  void Apply(residency::SetPin set) {
+    contents_.state.pins.insert_or_assign(std::move(set.key), std::move(set.reference));
+  }
   void Apply(const residency::RemovePin& removed) { contents_.state.pins.erase(removed.key); }
   void Apply(residency::Event event) {
     contents_.state.events.push_back(std::move(event));

@@ -35,12 +35,10 @@ Json Encode(const ModelSpec& spec) {
   return members.Take();
 }
 
-Json Encode(const Key& key) {
-  MembersWriter members;
+void Write(const Key& key, MembersWriter& members) {
   members.Text("content", key.content);
   members.Text("device", key.device);
   members.Text("instance", key.instance);
-  return members.Take();
 }
 
 Json Encode(const Header& header) { return header.version; }
@@ -64,8 +62,18 @@ Json Encode(const residency::RemoveAlias& change) {
   return members.Take();
 }
 
-Json Encode(const residency::SetPin& change) { return Encode(change.key); }
-Json Encode(const residency::RemovePin& change) { return Encode(change.key); }
+Json Encode(const residency::SetPin& change) {
+  MembersWriter members;
+  Write(change.key, members);
+  members.Text("reference", change.reference);
+  return members.Take();
+}
+
+Json Encode(const residency::RemovePin& change) {
+  MembersWriter members;
+  Write(change.key, members);
+  return members.Take();
+}
 
 Json Encode(const Event& event) {
   MembersWriter members;
@@ -137,10 +145,19 @@ std::optional<Record> DecodeRemoveAlias(const Json& value) {
   return members.ok() ? std::optional<Record>(std::move(change)) : std::nullopt;
 }
 
-template <typename Change>
-std::optional<Record> DecodePin(const Json& value) {
+Key ReadKey(Members& members) {
+  return {members.Text("content"), members.Text("device"), members.Text("instance")};
+}
+
+std::optional<Record> DecodeSetPin(const Json& value) {
   Members members(value);
-  Change change{{members.Text("content"), members.Text("device"), members.Text("instance")}};
+  residency::SetPin change{ReadKey(members), members.Text("reference")};
+  return members.ok() ? std::optional<Record>(std::move(change)) : std::nullopt;
+}
+
+std::optional<Record> DecodeRemovePin(const Json& value) {
+  Members members(value);
+  residency::RemovePin change{ReadKey(members)};
   return members.ok() ? std::optional<Record>(std::move(change)) : std::nullopt;
 }
 
@@ -165,12 +182,7 @@ std::optional<Record> DecodeEvent(const Json& value) {
 }
 
 constexpr std::array<std::optional<Record> (*)(const Json&), kKinds.size()> kDecoders = {
-    DecodeHeader,
-    DecodeSetAlias,
-    DecodeRemoveAlias,
-    DecodePin<residency::SetPin>,
-    DecodePin<residency::RemovePin>,
-    DecodeEvent};
+    DecodeHeader, DecodeSetAlias, DecodeRemoveAlias, DecodeSetPin, DecodeRemovePin, DecodeEvent};
 
 }  // namespace
 

@@ -126,7 +126,8 @@ _modelctl() {
 
   case $verb in
     '') COMPREPLY=($(compgen -W "$verbs" -- "$cur")) ;;
-    get | evict | pin | unpin | why | explain | leases) __modelctl_reply "$(__modelctl_selectors)" ;;
+    get | evict | pin | why | explain | leases) __modelctl_reply "$(__modelctl_selectors)" ;;
+    unpin) __modelctl_reply "$(__modelctl_selectors; __modelctl_ask -o name pin)" ;;
     load)
       compopt -o filenames 2>/dev/null
       __modelctl_reply "$(compgen -f -- "$cur"; __modelctl_aliases; __modelctl_hub_models)"

@@ -70,6 +70,23 @@ class DaemonState : public ::testing::Test {
     return FromGrpc(client.admin().Pin(&context, request, &response));
   }
 
+  absl::Status Unpin(const std::string& selector) {
+    RpcClient client(daemon_.socket("admin.sock"));
+    grpc::ClientContext context;
+    v1::UnpinRequest request;
+    request.set_selector(selector);
+    v1::UnpinResponse response;
+    return FromGrpc(client.admin().Unpin(&context, request, &response));
+  }
+
+  std::vector<v1::Pin> Pins() {
+    RpcClient client(daemon_.socket());
+    grpc::ClientContext context;
+    v1::ListPinsResponse response;
+    EXPECT_TRUE(client.residency().ListPins(&context, {}, &response).ok());
+    return {response.pins().begin(), response.pins().end()};
+  }
+
   // As after a loss of power: nobody keeps the memory.
   void KillAllAndStart() {
     daemon_.Kill(SIGKILL);
@@ -94,6 +111,24 @@ TEST_F(DaemonState, KeepsAliasesAndPinsWhenEverythingElseIsGone) {
   EXPECT_TRUE(loaded->pinned());
   EXPECT_EQ(loaded->reference(), "old.safetensors");
   EXPECT_EQ(loaded->aliases(0), "prod");
+}
+
+TEST_F(DaemonState, ListsThePinOfAFileThatWasReplacedAndTakesItBack) {
+  ASSERT_TRUE(RpcClient(daemon_.socket("admin.sock")).Preload("old.safetensors").ok());
+  ASSERT_TRUE(Pin("old.safetensors").ok());
+  KillAllAndStart();
+  WriteCheckpoint(daemon_.root() + "/old.safetensors", SmallSpec(3));
+  const auto pins = Pins();
+  ASSERT_EQ(pins.size(), 1u);
+  EXPECT_EQ(pins[0].reference(), "old.safetensors");
+  EXPECT_EQ(pins[0].residency_id(), "");
+  const auto loaded = RpcClient(daemon_.socket("admin.sock")).Preload("old.safetensors");
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_FALSE(loaded->pinned()) << "the pin is that of other weights";
+  ASSERT_TRUE(Unpin("old.safetensors").ok());
+  EXPECT_TRUE(Eventually([this] { return Pins().empty(); }));
+  KillAllAndStart();
+  EXPECT_TRUE(Pins().empty()) << "for good";
 }
 
 TEST_F(DaemonState, GoesOnWithTheHistory) {

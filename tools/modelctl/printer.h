@@ -49,6 +49,7 @@ class Printer {
   virtual std::string Aliases(const v1::ListAliasesResponse& reply) const = 0;
   virtual std::string AliasSet(const v1::SetAliasResult& result) const = 0;
   virtual std::string AliasRemoved(const v1::RemoveAliasResponse& reply) const = 0;
+  virtual std::string Pins(const v1::ListPinsResponse& reply) const = 0;
   virtual std::string Pinned(const v1::PinResponse& reply) const = 0;
   virtual std::string Unpinned(const v1::UnpinResponse& reply) const = 0;
   virtual std::string Verified(const VerifyReport& report) const = 0;

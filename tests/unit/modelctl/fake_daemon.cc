@@ -335,6 +335,12 @@ grpc::Status FakeDaemon::ListAliases(grpc::ServerContext*, const v1::ListAliases
   return grpc::Status::OK;
 }
 
+grpc::Status FakeDaemon::ListPins(grpc::ServerContext*, const v1::ListPinsRequest*,
+                                  v1::ListPinsResponse* reply) {
+  *reply = pins;
+  return grpc::Status::OK;
+}
+
 grpc::Status FakeDaemon::RemoveAlias(grpc::ServerContext*, const v1::RemoveAliasRequest* request,
                                      v1::RemoveAliasResponse* reply) {
   for (const v1::Alias& alias : aliases.aliases()) {

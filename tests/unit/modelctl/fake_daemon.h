@@ -58,6 +58,7 @@ class FakeDaemon : public v1::ResidencyService::Service, public v1::AdminService
   v1::ListDevicesResponse devices;
   v1::GetServerInfoResponse info;
   v1::ListAliasesResponse aliases;
+  v1::ListPinsResponse pins;
   v1::ExplainResidencyResponse explanation;
   v1::SetAliasResult alias_result;
   v1::EvictResponse dry_run;
@@ -121,6 +122,8 @@ class FakeDaemon : public v1::ResidencyService::Service, public v1::AdminService
                      v1::UnpinResponse* reply) override;
   grpc::Status ListAliases(grpc::ServerContext* context, const v1::ListAliasesRequest* request,
                            v1::ListAliasesResponse* reply) override;
+  grpc::Status ListPins(grpc::ServerContext* context, const v1::ListPinsRequest* request,
+                        v1::ListPinsResponse* reply) override;
   grpc::Status SetAlias(grpc::ServerContext* context, const v1::SetAliasRequest* request,
                         grpc::ServerWriter<v1::SetAliasUpdate>* writer) override;
   grpc::Status RemoveAlias(grpc::ServerContext* context, const v1::RemoveAliasRequest* request,

@@ -131,6 +131,23 @@ TEST(TablePrinter, SaysWhatBecomesOfTheVersionBefore) {
   EXPECT_NE(text().find("it stays, because it is pinned\n"), std::string::npos) << text();
 }
 
+TEST(TablePrinter, ListsPins) {
+  v1::ListPinsResponse reply;
+  v1::Pin& kept = *reply.add_pins();
+  kept.set_reference("models/v2.safetensors");
+  kept.set_device("host");
+  kept.set_residency_id("3f2a91c04b5d6e7f");
+  v1::Pin& absent = *reply.add_pins();
+  absent.set_reference("models/v1.safetensors");
+  absent.set_device("GPU-1");
+  absent.set_instance("canary");
+  EXPECT_EQ(Make(Format::kTable)->Pins(reply), Text(R"(
+REFERENCE              DEVICE  INSTANCE  RESIDENCY
+models/v2.safetensors  host              3f2a91c0
+models/v1.safetensors  GPU-1   canary    -
+)"));
+}
+
 TEST(TablePrinter, ListsAliases) {
   v1::ListAliasesResponse reply;
   v1::Alias& alias = *reply.add_aliases();

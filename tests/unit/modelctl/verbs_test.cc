@@ -331,6 +331,14 @@ TEST_F(VerbTest, PinAndUnpinAnswer) {
   EXPECT_EQ(Run({"unpin", kReference}).out, "unpinned 3f2a91c0 models/backbone.safetensors\n");
 }
 
+TEST_F(VerbTest, PinWithoutASelectorListsThePins) {
+  v1::Pin& pin = *daemon.pins.add_pins();
+  pin.set_reference(kReference);
+  pin.set_device("host");
+  EXPECT_EQ(Run({"pin", "-o", "name"}).out, std::string(kReference) + "\n");
+  EXPECT_EQ(RunJson({"pin"})["pins"][0]["reference"], kReference);
+}
+
 TEST_F(VerbTest, RefusalsHaveTheirExitCodesAndHints) {
   daemon.refuse = wire::MakeError(wire::Reason::kBudgetExceeded, "4 GiB are needed, 1 GiB is free",
                                   {}, "modelctl ps");

@@ -226,7 +226,7 @@ TEST_F(AliasTest, AndPinsAreTakenOverFromAnEarlierModeld) {
     if (const auto* set = std::get_if<residency::SetAlias>(&change)) {
       state.aliases[set->alias.name] = set->alias;
     }
-    if (const auto* pin = std::get_if<SetPin>(&change)) state.pins.insert(pin->key);
+    if (const auto* pin = std::get_if<SetPin>(&change)) state.pins[pin->key] = pin->reference;
   }
   FakeBackend backend;
   Manager next({.catalog = &catalog_,
@@ -280,68 +280,6 @@ TEST_F(AliasTest, IsNotSavedAsItWasAfterItWasSavedAsItIs) {
   EXPECT_TRUE(std::holds_alternative<RemoveAlias>(state_.changes.back()));
 }
 
-using PinTest = ManagerTest;
-
-TEST_F(PinTest, OfWhatWentWhileItWasSavedIsTakenBack) {
-  const std::string id = MakeIdle("a");
-  state_.hold = true;
-  absl::StatusOr<ResidencyInfo> pinned = absl::UnknownError("not answered");
-  manager_.SetPinned(id, true, [&](auto result) { pinned = std::move(result); });
-  ASSERT_TRUE(Evict(id).ok());
-  state_.hold = false;
-  state_.Finish();
-  EXPECT_EQ(wire::GetReason(pinned.status()), Reason::kResidencyNotFound);
-  ASSERT_THAT(state_.changes, SizeIs(2));
-  EXPECT_TRUE(std::holds_alternative<RemovePin>(state_.changes.back()));
-}
-
-TEST_F(PinTest, OfWhatIsNotResidentWaitsForItUnlessItIsTakenBack) {
-  const auto key = [this](const char* name) {
-    return Key{(*catalog_.Resolve(name))->Key(), "host", ""};
-  };
-  manager_.Restore({.pins = {key("a"), key("b")}});
-  absl::StatusOr<ResidencyInfo> answer = absl::UnknownError("not answered");
-  const auto unpin = [&](const char* reference) {
-    manager_.SetPinned(reference, false, [&](auto result) { answer = std::move(result); });
-  };
-  unpin("a");
-  ASSERT_TRUE(answer.ok()) << answer.status();
-  EXPECT_THAT(answer->references, ElementsAre("a"));
-  EXPECT_EQ(answer->id, "");
-  ASSERT_THAT(state_.changes, SizeIs(1));
-  EXPECT_EQ(std::get<RemovePin>(state_.changes.front()).key, key("a"));
-  EXPECT_FALSE(InfoOf(MakeIdle("a")).pinned);
-  EXPECT_TRUE(InfoOf(MakeIdle("b")).pinned);
-  catalog_.Put("unpinned", 4);  // no prefix of an id
-  for (const char* reference : {"unpinned", "nowhere"}) {
-    unpin(reference);
-    EXPECT_EQ(wire::GetReason(answer.status()), Reason::kResidencyNotFound) << reference;
-  }
-}
-
-TEST_F(PinTest, OfAnAliasThatNamesNothingResidentIsTakenBack) {
-  manager_.Restore(
-      {.aliases = {{"prod", {.name = "prod", .spec = {.reference = "a"}, .content_key = "k"}}},
-       .pins = {{"k", "host", ""}}});
-  absl::StatusOr<ResidencyInfo> answer = absl::UnknownError("not answered");
-  manager_.SetPinned("prod", false, [&](auto result) { answer = std::move(result); });
-  EXPECT_TRUE(answer.ok()) << answer.status();
-  ASSERT_THAT(state_.changes, SizeIs(1));
-  EXPECT_TRUE(std::holds_alternative<RemovePin>(state_.changes.back()));
-}
-
-TEST_F(PinTest, OfAPrivateCopyIsItsOwn) {
-  const std::string id = MakeIdle("b");
-  manager_.SetPinned(id, true, [](const auto&) {});
-  const Held own = Acquire(ModelSpec{.reference = "b", .private_copy = true});
-  backend_.FinishLoad(manager_);
-  const std::string copy = own->grants.at(0).residency_id;
-  EXPECT_FALSE(InfoOf(copy).pinned);
-  for (const bool pinned : {true, false}) manager_.SetPinned(copy, pinned, [](const auto&) {});
-  EXPECT_TRUE(InfoOf(id).pinned);
-  EXPECT_THAT(state_.changes, SizeIs(1));
-}
-
 TEST_F(AliasTest, LearnsTheDigestOfWhatItsFilesTurnOutToBe) {
   const std::string key = (*catalog_.Resolve("b"))->Key();
   manager_.Restore(
@@ -353,31 +291,6 @@ TEST_F(AliasTest, LearnsTheDigestOfWhatItsFilesTurnOutToBe) {
   manager_.OnDigest(MakeIdle("a"), digests);
   ASSERT_TRUE(Acquire("b")->granted());
   EXPECT_EQ(Look().aliases.at(0).digest, wire::DigestText(digests->content->weights));
-}
-
-TEST_F(PinTest, IsToldToAnAgentThatHasItFromBefore) {
-  const Key key = {"k", "host", ""};
-  manager_.Restore({.pins = {key}});
-  ResidencyRecord record;
-  record.id = "00000000000000aa";
-  record.sources = {{.content_key = "k", .format = "safetensors", .references = {"r"}}};
-  record.device = "host";
-  manager_.OnInventory(record, backend_.Memory(record.id, *MakePlan(4 * kUnit)), nullptr);
-  EXPECT_TRUE(backend_.records.at(record.id).pinned);
-}
-
-TEST_F(PinTest, IsWhatBecameDurableLast) {
-  const std::string id = MakeIdle("a");
-  manager_.SetPinned(id, true, [](const auto&) {});
-  state_.hold = true;
-  for (int i = 0; i < 2; ++i) manager_.SetPinned(id, false, [](const auto&) {});
-  state_.FinishFirst();
-  const auto preload = std::make_shared<RecordingPreload>();
-  manager_.Preload({.spec = {.reference = "a"}, .pin = true}, preload);
-  state_.FinishFirst();
-  state_.FinishFirst();
-  EXPECT_TRUE(std::holds_alternative<SetPin>(state_.changes.back()));
-  EXPECT_TRUE(InfoOf(id).pinned);
 }
 
 }  // namespace

@@ -14,8 +14,10 @@
 namespace modeld::state {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
+using ::testing::Pair;
 using ::testing::SizeIs;
 
 JournalContents Read(const std::string& bytes) {
@@ -69,14 +71,14 @@ TEST(ReadJournal, TakesChangesInTheirOrder) {
       Entry(SetAliasAt("b", 1)).line,
       Entry(SetAliasAt("b", 2)).line,
       Entry(residency::SetPin{FullKey("x")}).line,
-      Entry(residency::SetPin{FullKey("y")}).line,
+      Entry(residency::SetPin{FullKey("y"), "/m/y"}).line,
       Entry(residency::RemovePin{FullKey("x")}).line,
       Entry(residency::RemovePin{FullKey("never there")}).line,
   }));
   EXPECT_TRUE(contents.IsWhole());
   ASSERT_THAT(contents.state.aliases, SizeIs(1));
   EXPECT_EQ(contents.state.aliases.at("b").set_time, At(2));
-  EXPECT_THAT(contents.state.pins, ElementsAreArray({FullKey("y")}));
+  EXPECT_THAT(contents.state.pins, ElementsAre(Pair(FullKey("y"), "/m/y")));
   EXPECT_EQ(Read(contents.image.Text()).image.Text(), contents.image.Text());
 }
 

@@ -84,7 +84,8 @@ TEST(Record, BringsBackEveryOtherChange) {
   const std::string name("\xFF\n\0%", 4);
   EXPECT_EQ(ThereAndBack(residency::RemoveAlias{name}).name, name);
   const residency::Key key = FullKey(name);
-  EXPECT_EQ(ThereAndBack(residency::SetPin{key}).key, key);
+  EXPECT_EQ(ThereAndBack(residency::SetPin{key, name}).key, key);
+  EXPECT_EQ(ThereAndBack(residency::SetPin{key, name}).reference, name);
   EXPECT_EQ(ThereAndBack(residency::RemovePin{key}).key, key);
   EXPECT_EQ(ThereAndBack(Header{77}).version, 77u);
 }

@@ -73,7 +73,9 @@ std::vector<std::string> TextOf(const residency::DurableState& state) {
     EXPECT_EQ(name, alias.name);
     text.push_back(EncodeRecord(residency::SetAlias{alias}));
   }
-  for (const residency::Key& key : state.pins) text.push_back(EncodeRecord(residency::SetPin{key}));
+  for (const auto& [key, reference] : state.pins) {
+    text.push_back(EncodeRecord(residency::SetPin{key, reference}));
+  }
   for (const residency::Event& event : state.events) text.push_back(EncodeRecord(event));
   return text;
 }

@@ -49,14 +49,14 @@ TEST(StateFile, BringsBackWhatWasSaved) {
     EXPECT_TRUE(SaveAndWait(*file, residency::SetAlias{FullAlias("a")}).ok());
     EXPECT_TRUE(SaveAndWait(*file, SetAliasAt("gone", 1)).ok());
     EXPECT_TRUE(SaveAndWait(*file, residency::RemoveAlias{"gone"}).ok());
-    EXPECT_TRUE(SaveAndWait(*file, residency::SetPin{FullKey("x")}).ok());
+    EXPECT_TRUE(SaveAndWait(*file, residency::SetPin{FullKey("x"), "/m/x"}).ok());
     EXPECT_TRUE(SaveAndWait(*file, residency::SetPin{FullKey("y")}).ok());
     EXPECT_TRUE(SaveAndWait(*file, residency::RemovePin{FullKey("y")}).ok());
     file->OnEvent(FullEvent(17));
     file->OnEvent(PlainEvent(19));
   }
   expected.aliases.emplace("a", FullAlias("a"));
-  expected.pins.insert(FullKey("x"));
+  expected.pins[FullKey("x")] = "/m/x";
   expected.events = {FullEvent(17), PlainEvent(19)};
   // And goes on from there.
   for (int round = 0; round < 3; ++round) {
@@ -213,7 +213,7 @@ TEST(StateFile, ShrinksAndKeepsEverythingWhenItHasGrown) {
     residency::DurableState state;
     state.aliases.emplace("first", FullAlias("first"));
     state.aliases.emplace("again", SetAliasAt("again", 59, kMegabyte / 10).alias);
-    state.pins.insert(FullKey("x"));
+    state.pins[FullKey("x")];
     for (uint64_t i = 0; i < 60; ++i) state.events.push_back(FullEvent(i));
     expected = TextOf(state);
   }

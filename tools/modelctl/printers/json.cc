@@ -57,6 +57,7 @@ std::string JsonPrinter::AliasSet(const v1::SetAliasResult& result) const {
 std::string JsonPrinter::AliasRemoved(const v1::RemoveAliasResponse& reply) const {
   return Document(reply);
 }
+std::string JsonPrinter::Pins(const v1::ListPinsResponse& reply) const { return Document(reply); }
 std::string JsonPrinter::Pinned(const v1::PinResponse& reply) const { return Document(reply); }
 std::string JsonPrinter::Unpinned(const v1::UnpinResponse& reply) const { return Document(reply); }
 std::string JsonPrinter::Verified(const VerifyReport& report) const { return Document(report); }

@@ -36,6 +36,7 @@ class JsonPrinter : public Printer {
   std::string Aliases(const v1::ListAliasesResponse& reply) const override;
   std::string AliasSet(const v1::SetAliasResult& result) const override;
   std::string AliasRemoved(const v1::RemoveAliasResponse& reply) const override;
+  std::string Pins(const v1::ListPinsResponse& reply) const override;
   std::string Pinned(const v1::PinResponse& reply) const override;
   std::string Unpinned(const v1::UnpinResponse& reply) const override;
   std::string Verified(const VerifyReport& report) const override;

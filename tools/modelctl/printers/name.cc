@@ -70,6 +70,12 @@ std::string NamePrinter::Aliases(const v1::ListAliasesResponse& reply) const {
   return out;
 }
 
+std::string NamePrinter::Pins(const v1::ListPinsResponse& reply) const {
+  std::string out;
+  for (const v1::Pin& pin : reply.pins()) out += Line(pin.reference());
+  return out;
+}
+
 std::string NamePrinter::Event(const v1::WatchEventsResponse& reply) const {
   return Line(v1::Event::Type_Name(reply.event().type()));
 }

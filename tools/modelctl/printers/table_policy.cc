@@ -79,6 +79,18 @@ std::string TablePrinter::WouldEvict(const v1::EvictResponse& reply) const {
   return absl::StrCat(out, "\n", Leases(holders));
 }
 
+std::string TablePrinter::Pins(const v1::ListPinsResponse& reply) const {
+  Table table({{.title = "REFERENCE", .shrink_to = 16},
+               {.title = "DEVICE", .shrink_to = 8},
+               {.title = "INSTANCE", .optional = true},
+               {.title = "RESIDENCY"}});
+  for (const v1::Pin& pin : reply.pins()) {
+    table.AddRow({Printable(pin.reference()), Printable(pin.device()), Printable(pin.instance()),
+                  Id(pin.residency_id(), kShortIdLength)});
+  }
+  return Render(table);
+}
+
 std::string TablePrinter::Aliases(const v1::ListAliasesResponse& reply) const {
   Table table(
       {{.title = "ALIAS"},

@@ -21,8 +21,9 @@ absl::Status Unpin(const std::string& selector, Environment& environment) {
 void AddUnpin(CLI::App& app, Verb& chosen) {
   const auto selector = std::make_shared<std::string>();
   CLI::App* verb = app.add_subcommand("unpin", "Let a pinned residency be evicted again");
-  verb->add_option("SELECTOR", *selector,
-                   "which residency, or the reference of one that is not there any more")
+  verb->add_option(
+          "SELECTOR", *selector,
+          "which residency, or the reference of one that is not there any more (see modelctl pin)")
       ->required();
   verb->footer(Example("  modelctl unpin models/backbone.safetensors"));
   verb->callback([selector, &chosen] {

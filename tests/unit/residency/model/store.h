@@ -62,7 +62,8 @@ class ModelStore : public StateStore {
     if (const auto* no_alias = std::get_if<RemoveAlias>(&change)) {
       state_.aliases.erase(no_alias->name);
     }
-    if (const auto* set_pin = std::get_if<SetPin>(&change)) state_.pins.insert(set_pin->key);
+    if (const auto* set_pin = std::get_if<SetPin>(&change))
+      state_.pins[set_pin->key] = set_pin->reference;
     if (const auto* no_pin = std::get_if<RemovePin>(&change)) state_.pins.erase(no_pin->key);
   }
   size_t Unsure(const Key& key) { return unsure_pins_.insert(key).second ? 1 : 0; }
