@@ -148,7 +148,7 @@ void FakeBackend::FinishLoad(const std::string& residency_id) {
 
 Harness::Harness(const Options& options)
     : backend_(options.hold_loads),
-      manager_({&catalog_, &executor_, &executor_, &base::SystemClock(), &timer_}),
+      manager_({&catalog_, &executor_, &executor_, &base::SystemClock(), timer_.get()}),
       inspect_(options.inspect) {
   backend_.Connect(&manager_);
   manager_.AddDevice("host", kCapacityBytes, &backend_);
@@ -165,6 +165,7 @@ Harness::Harness(const Options& options)
 Harness::~Harness() {
   server_.reset();
   executor_.Stop();
+  timer_.reset();  // a task of the manager's may be running
 }
 
 ServerDeps Harness::server_deps() {

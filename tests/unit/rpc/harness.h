@@ -110,7 +110,7 @@ class Harness {
   test::TempDir directory_;
   FakeCatalog catalog_;
   base::ThreadPool executor_{"test", 1};
-  base::ThreadTimer timer_;
+  std::unique_ptr<base::ThreadTimer> timer_ = std::make_unique<base::ThreadTimer>();
   FakeBackend backend_;
   residency::Manager manager_;
   InspectFunction inspect_;
