@@ -29,27 +29,17 @@ std::string_view LevelName(spdlog::level::level_enum level) {
   return level == spdlog::level::warn ? "warn" : "error";
 }
 
-class JournalPriority : public spdlog::custom_flag_formatter {
+// Writes what `kTextOf` makes of the message's level.
+template <std::string_view (*kTextOf)(spdlog::level::level_enum)>
+class LevelFlag : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm&,
               spdlog::memory_buf_t& line) override {
-    const std::string_view priority = JournalPriorityOf(message.level);
-    line.append(priority.data(), priority.data() + priority.size());
+    const std::string_view text = kTextOf(message.level);
+    line.append(text.data(), text.data() + text.size());
   }
   std::unique_ptr<custom_flag_formatter> clone() const override {
-    return std::make_unique<JournalPriority>();
-  }
-};
-
-class Level : public spdlog::custom_flag_formatter {
- public:
-  void format(const spdlog::details::log_msg& message, const std::tm&,
-              spdlog::memory_buf_t& line) override {
-    const std::string_view name = LevelName(message.level);
-    line.append(name.data(), name.data() + name.size());
-  }
-  std::unique_ptr<custom_flag_formatter> clone() const override {
-    return std::make_unique<Level>();
+    return std::make_unique<LevelFlag>();
   }
 };
 
@@ -88,8 +78,10 @@ bool LogsToTheJournal() {
 
 std::unique_ptr<spdlog::formatter> TextFormatter(const std::string& program, bool journal) {
   auto formatter = std::make_unique<spdlog::pattern_formatter>(spdlog::pattern_time_type::utc);
-  formatter->add_flag<JournalPriority>('*').add_flag<Level>('&').set_pattern(
-      (journal ? "%*" : "time=%Y-%m-%dT%H:%M:%S.%eZ level=%& ") + ("program=" + program + " %v"));
+  formatter->add_flag<LevelFlag<JournalPriorityOf>>('*');
+  formatter->add_flag<LevelFlag<LevelName>>('&');
+  formatter->set_pattern((journal ? "%*" : "time=%Y-%m-%dT%H:%M:%S.%eZ level=%& ") +
+                         ("program=" + program + " %v"));
   return formatter;
 }
 
