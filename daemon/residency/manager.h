@@ -103,7 +103,8 @@ class Manager : public BackendObserver {
   // holders; what Registry::Find says.
   void Evict(EvictRequest request, Reply<absl::StatusOr<EvictResult>> reply);
   // A pin outlives what it is for: that of a reference which is not resident any more can be taken
-  // back too, and the answer has no id. What Registry::Find says; why it is not durable.
+  // back too, and the answer has no id. Taken back by a reference, so are those of files that had
+  // the name before. What Registry::Find says; why it is not durable.
   void SetPinned(std::string selector, bool pinned, Reply<absl::StatusOr<ResidencyInfo>> reply);
   // kResidencyNotFound where nothing is remembered either.
   void Explain(std::string selector, Reply<absl::StatusOr<Explanation>> reply);

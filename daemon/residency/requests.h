@@ -71,6 +71,8 @@ class AliasObserver {
   virtual void OnDone(const absl::StatusOr<AliasResult>& result) = 0;
 };
 
+// That residency and no other, whatever its reference leads to now: a lease of before a reconnect,
+// or one that somebody means by its id. Waits until it is READY. kResidencyNotFound.
 struct ResumeRequest {
   std::string residency_id;
   uint64_t generation = 0;
