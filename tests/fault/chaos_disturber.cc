@@ -142,28 +142,20 @@ void ChaosDisturber::Operate() {
 }
 
 void ChaosDisturber::Evict(const v1::Residency& residency, bool drain) {
-  RpcClient admin(daemon_.socket("admin.sock"));
   v1::EvictRequest request;
   request.set_selector(residency.id());
   request.set_drain(drain);
   if (drain) request.mutable_drain_timeout()->set_nanos(200'000'000);
-  v1::EvictResponse response;
-  grpc::ClientContext context;
-  const grpc::Status status = admin.admin().Evict(&context, request, &response);
+  const auto evicted = RpcClient(daemon_.socket("admin.sock")).Evict(request);
   Note(drain ? "drained" : "evicted", residency.id() + " " + residency.reference(),
-       FromGrpc(status));
+       evicted.status());
 }
 
 // At most one: what is pinned is room that workers do not get.
 void ChaosDisturber::Pin(const v1::Residency& residency) {
   UnpinAll();
-  RpcClient admin(daemon_.socket("admin.sock"));
-  v1::PinRequest request;
-  request.set_selector(residency.id());
-  v1::PinResponse response;
-  grpc::ClientContext context;
-  const grpc::Status status = admin.admin().Pin(&context, request, &response);
-  Note("pinned", residency.id() + " " + residency.reference(), FromGrpc(status));
+  Note("pinned", residency.id() + " " + residency.reference(),
+       RpcClient(daemon_.socket("admin.sock")).Pin(residency.id()));
 }
 
 void ChaosDisturber::UnpinAll() {
@@ -175,13 +167,7 @@ void ChaosDisturber::UnpinAll() {
 }
 
 void ChaosDisturber::Unpin(const std::string& selector) {
-  RpcClient admin(daemon_.socket("admin.sock"));
-  v1::UnpinRequest request;
-  request.set_selector(selector);
-  v1::UnpinResponse response;
-  grpc::ClientContext context;
-  const grpc::Status status = admin.admin().Unpin(&context, request, &response);
-  Note("unpinned", selector, FromGrpc(status));
+  Note("unpinned", selector, RpcClient(daemon_.socket("admin.sock")).Unpin(selector));
 }
 
 void ChaosDisturber::SetFirstAlias() {
@@ -204,21 +190,16 @@ void ChaosDisturber::MoveAlias(const std::vector<v1::Residency>& there) {
 }
 
 void ChaosDisturber::SetAlias(const std::string& reference, std::chrono::seconds patience) {
-  RpcClient admin(daemon_.socket("admin.sock"));
   v1::SetAliasRequest request;
   request.mutable_alias()->set_name(kAliasName);
   request.mutable_alias()->mutable_spec()->set_reference(reference);
   request.mutable_alias()->mutable_spec()->set_device(device_);
   request.mutable_wait_timeout()->set_seconds(patience.count());
-  grpc::ClientContext context;
-  const auto reader = admin.admin().SetAlias(&context, request);
-  for (v1::SetAliasUpdate update; reader->Read(&update);) {
-  }
-  Note("aliases set", reference, FromGrpc(reader->Finish()));
+  Note("aliases set", reference,
+       RpcClient(daemon_.socket("admin.sock")).SetAlias(request).status());
 }
 
 void ChaosDisturber::Preload() {
-  RpcClient admin(daemon_.socket("admin.sock"));
   v1::PreloadRequest request;
   const auto& models = ChaosModels();
   const std::string& reference = models[Below(static_cast<unsigned>(models.size()))].reference;
@@ -226,11 +207,7 @@ void ChaosDisturber::Preload() {
   request.mutable_spec()->set_device(device_);
   request.mutable_wait_timeout()->set_seconds(kOperatorPatience.count());
   request.set_no_wait(Below(2) == 0);
-  grpc::ClientContext context;
-  const auto reader = admin.admin().Preload(&context, request);
-  for (v1::PreloadUpdate update; reader->Read(&update);) {
-  }
-  Note("preloaded", reference, FromGrpc(reader->Finish()));
+  Note("preloaded", reference, RpcClient(daemon_.socket("admin.sock")).Preload(request).status());
 }
 
 void ChaosDisturber::ReplaceFile() {

@@ -32,8 +32,6 @@ class DaemonState : public ::testing::Test {
   // `padding`: so many globs make its record some KiB longer.
   absl::StatusOr<v1::SetAliasResult> SetAlias(const std::string& name, const std::string& reference,
                                               int padding = 0) {
-    RpcClient client(daemon_.socket("admin.sock"));
-    grpc::ClientContext context;
     v1::SetAliasRequest request;
     request.mutable_alias()->set_name(name);
     request.mutable_alias()->mutable_spec()->set_reference(reference);
@@ -42,50 +40,12 @@ class DaemonState : public ::testing::Test {
       config.add_include("*");
       for (int i = 0; i < padding; ++i) config.add_include(std::string(250, 'x'));
     }
-    const auto reader = client.admin().SetAlias(&context, request);
-    v1::SetAliasUpdate update;
-    v1::SetAliasResult result;
-    while (reader->Read(&update)) {
-      if (update.has_result()) result = update.result();
-    }
-    const absl::Status status = FromGrpc(reader->Finish());
-    if (!status.ok()) return status;
-    return result;
+    return Admin().SetAlias(request);
   }
 
-  std::vector<v1::Alias> Aliases() {
-    RpcClient client(daemon_.socket());
-    grpc::ClientContext context;
-    v1::ListAliasesResponse response;
-    EXPECT_TRUE(client.residency().ListAliases(&context, {}, &response).ok());
-    return {response.aliases().begin(), response.aliases().end()};
-  }
-
-  absl::Status Pin(const std::string& selector) {
-    RpcClient client(daemon_.socket("admin.sock"));
-    grpc::ClientContext context;
-    v1::PinRequest request;
-    request.set_selector(selector);
-    v1::PinResponse response;
-    return FromGrpc(client.admin().Pin(&context, request, &response));
-  }
-
-  absl::Status Unpin(const std::string& selector) {
-    RpcClient client(daemon_.socket("admin.sock"));
-    grpc::ClientContext context;
-    v1::UnpinRequest request;
-    request.set_selector(selector);
-    v1::UnpinResponse response;
-    return FromGrpc(client.admin().Unpin(&context, request, &response));
-  }
-
-  std::vector<v1::Pin> Pins() {
-    RpcClient client(daemon_.socket());
-    grpc::ClientContext context;
-    v1::ListPinsResponse response;
-    EXPECT_TRUE(client.residency().ListPins(&context, {}, &response).ok());
-    return {response.pins().begin(), response.pins().end()};
-  }
+  RpcClient Admin() { return RpcClient(daemon_.socket("admin.sock")); }
+  std::vector<v1::Alias> Aliases() { return Admin().Aliases().value(); }
+  std::vector<v1::Pin> Pins() { return Admin().Pins().value(); }
 
   // As after a loss of power: nobody keeps the memory.
   void KillAllAndStart() {
@@ -102,11 +62,11 @@ class DaemonState : public ::testing::Test {
 
 TEST_F(DaemonState, KeepsAliasesAndPinsWhenEverythingElseIsGone) {
   ASSERT_TRUE(SetAlias("prod", "old.safetensors").ok());
-  ASSERT_TRUE(Pin("prod").ok());
+  ASSERT_TRUE(Admin().Pin("prod").ok());
   KillAllAndStart();
   ASSERT_EQ(Aliases().size(), 1u);
   EXPECT_EQ(Aliases()[0].spec().reference(), "old.safetensors");
-  const auto loaded = RpcClient(daemon_.socket("admin.sock")).Preload("prod");
+  const auto loaded = Admin().Preload("prod");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_TRUE(loaded->pinned());
   EXPECT_EQ(loaded->reference(), "old.safetensors");
@@ -114,18 +74,18 @@ TEST_F(DaemonState, KeepsAliasesAndPinsWhenEverythingElseIsGone) {
 }
 
 TEST_F(DaemonState, ListsThePinOfAFileThatWasReplacedAndTakesItBack) {
-  ASSERT_TRUE(RpcClient(daemon_.socket("admin.sock")).Preload("old.safetensors").ok());
-  ASSERT_TRUE(Pin("old.safetensors").ok());
+  ASSERT_TRUE(Admin().Preload("old.safetensors").ok());
+  ASSERT_TRUE(Admin().Pin("old.safetensors").ok());
   KillAllAndStart();
   WriteCheckpoint(daemon_.root() + "/old.safetensors", SmallSpec(3));
   const auto pins = Pins();
   ASSERT_EQ(pins.size(), 1u);
   EXPECT_EQ(pins[0].reference(), "old.safetensors");
   EXPECT_EQ(pins[0].residency_id(), "");
-  const auto loaded = RpcClient(daemon_.socket("admin.sock")).Preload("old.safetensors");
+  const auto loaded = Admin().Preload("old.safetensors");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_FALSE(loaded->pinned()) << "the pin is that of other weights";
-  ASSERT_TRUE(Unpin("old.safetensors").ok());
+  ASSERT_TRUE(Admin().Unpin("old.safetensors").ok());
   EXPECT_TRUE(Eventually([this] { return Pins().empty(); }));
   KillAllAndStart();
   EXPECT_TRUE(Pins().empty()) << "for good";
@@ -135,7 +95,7 @@ TEST_F(DaemonState, GoesOnWithTheHistory) {
   ASSERT_TRUE(SetAlias("prod", "old.safetensors").ok());
   const auto before = RpcClient(daemon_.socket()).Events(1000);
   // Events follow in a moment; whatever is saved takes them along.
-  ASSERT_TRUE(Pin("prod").ok());
+  ASSERT_TRUE(Admin().Pin("prod").ok());
   KillAllAndStart();
   const auto after = RpcClient(daemon_.socket()).Events(1000);
   ASSERT_TRUE(before.ok() && after.ok());
@@ -154,7 +114,7 @@ TEST_F(DaemonState, TakesAnAliasOverWithTheResidencyThatItNames) {
   daemon_.Kill(SIGKILL);
   daemon_.Start();
   ASSERT_TRUE(daemon_.running());
-  const auto loaded = RpcClient(daemon_.socket("admin.sock")).Preload("prod");
+  const auto loaded = Admin().Preload("prod");
   ASSERT_TRUE(loaded.ok()) << loaded.status();
   EXPECT_EQ(loaded->id(), set->residency().id());
   const auto moved = SetAlias("prod", "new.safetensors");
@@ -201,7 +161,7 @@ TEST_F(DaemonState, ThatCannotBeWrittenLeavesTheAliasAsItWasAndEverythingElseGoe
   const auto refused = SetAlias("prod", "new.safetensors", /*padding=*/32);
   EXPECT_EQ(wire::GetReason(refused.status()), wire::Reason::kStateNotSaved) << refused.status();
   EXPECT_EQ(Aliases().at(0).spec().reference(), "old.safetensors");
-  EXPECT_TRUE(RpcClient(daemon_.socket("admin.sock")).Preload("new.safetensors").ok());
+  EXPECT_TRUE(Admin().Preload("new.safetensors").ok());
   std::filesystem::remove(filler);
   EXPECT_TRUE(Eventually([&] { return SetAlias("prod", "new.safetensors").ok(); }));
   ASSERT_TRUE(daemon_.Stop().has_value());

@@ -131,16 +131,10 @@ TEST_F(PreloadTest, GivesNamesButTakesNoneAway) {
   ASSERT_EQ(list->size(), 1u);
   EXPECT_THAT(list->front().aliases(), ElementsAre("first"));
 
-  RpcClient client(daemon.socket("admin.sock"));
-  grpc::ClientContext context;
   v1::SetAliasRequest request;
   request.mutable_alias()->set_name("first");
   request.mutable_alias()->mutable_spec()->set_reference("b.safetensors");
-  const auto reader = client.admin().SetAlias(&context, request);
-  v1::SetAliasUpdate update;
-  while (reader->Read(&update)) {
-  }
-  ASSERT_TRUE(reader->Finish().ok());
+  ASSERT_TRUE(RpcClient(daemon.socket("admin.sock")).SetAlias(request).ok());
 
   daemon.Kill(SIGKILL);
   daemon.Start();

@@ -7,7 +7,7 @@
 namespace modeld::test {
 namespace {
 
-constexpr std::chrono::seconds kCallLimit(60);
+constexpr std::chrono::seconds kCallLimit(75);
 
 std::unique_ptr<grpc::ClientContext> Context() {
   auto context = std::make_unique<grpc::ClientContext>();
@@ -51,6 +51,10 @@ absl::StatusOr<v1::Residency> RpcClient::Preload(const v1::ModelSpec& spec, bool
   v1::PreloadRequest request;
   *request.mutable_spec() = spec;
   request.set_no_wait(no_wait);
+  return Preload(request);
+}
+
+absl::StatusOr<v1::Residency> RpcClient::Preload(const v1::PreloadRequest& request) {
   const auto context = Context();
   const auto reader = admin_->Preload(context.get(), request);
   v1::Residency residency;
@@ -72,9 +76,50 @@ absl::StatusOr<std::vector<v1::Residency>> RpcClient::List(bool include_ended) {
 absl::StatusOr<v1::EvictResponse> RpcClient::Evict(const std::string& selector) {
   v1::EvictRequest request;
   request.set_selector(selector);
+  return Evict(request);
+}
+
+absl::StatusOr<v1::EvictResponse> RpcClient::Evict(const v1::EvictRequest& request) {
   v1::EvictResponse response;
   const grpc::Status status = admin_->Evict(Context().get(), request, &response);
   return Answer(status, response);
+}
+
+absl::Status RpcClient::Pin(const std::string& selector) {
+  v1::PinRequest request;
+  request.set_selector(selector);
+  v1::PinResponse response;
+  return FromGrpc(admin_->Pin(Context().get(), request, &response));
+}
+
+absl::Status RpcClient::Unpin(const std::string& selector) {
+  v1::UnpinRequest request;
+  request.set_selector(selector);
+  v1::UnpinResponse response;
+  return FromGrpc(admin_->Unpin(Context().get(), request, &response));
+}
+
+absl::StatusOr<std::vector<v1::Pin>> RpcClient::Pins() {
+  v1::ListPinsResponse response;
+  const grpc::Status status = residency_->ListPins(Context().get(), {}, &response);
+  return Answer(status, std::vector<v1::Pin>(response.pins().begin(), response.pins().end()));
+}
+
+absl::StatusOr<v1::SetAliasResult> RpcClient::SetAlias(const v1::SetAliasRequest& request) {
+  const auto context = Context();
+  const auto reader = admin_->SetAlias(context.get(), request);
+  v1::SetAliasResult result;
+  for (v1::SetAliasUpdate update; reader->Read(&update);) {
+    if (update.has_result()) result = update.result();
+  }
+  return Answer(reader->Finish(), result);
+}
+
+absl::StatusOr<std::vector<v1::Alias>> RpcClient::Aliases() {
+  v1::ListAliasesResponse response;
+  const grpc::Status status = residency_->ListAliases(Context().get(), {}, &response);
+  return Answer(status,
+                std::vector<v1::Alias>(response.aliases().begin(), response.aliases().end()));
 }
 
 absl::StatusOr<v1::Device> RpcClient::Device(const std::string& id) {
