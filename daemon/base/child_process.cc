@@ -34,6 +34,12 @@ extern "C" int __clone(int (*function)(void*), void* stack, int flags, void* arg
 #define MODELD_NO_TSAN
 #endif
 
+#if __has_include(<sanitizer/asan_interface.h>)
+#include <sanitizer/asan_interface.h>  // its macros do nothing without AddressSanitizer
+#else
+#define ASAN_UNPOISON_MEMORY_REGION(address, size_bytes) static_cast<void>(0)
+#endif
+
 namespace modeld::base {
 namespace {
 
@@ -191,6 +197,9 @@ absl::StatusOr<ChildProcess> ChildProcess::Spawn(const Options& options) {
   const pid_t pid = clone(RunChild, static_cast<char*>(stack) + kStackBytes,
                           CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD, &plan, &pidfd);
   const int clone_error = errno;
+  // The child never returned from its functions: AddressSanitizer keeps what lies there for the
+  // edges of their variables, whoever is given these addresses next.
+  ASAN_UNPOISON_MEMORY_REGION(stack, kStackBytes);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (pid < 0) return SpawnError(options.path, "clone", clone_error);
 

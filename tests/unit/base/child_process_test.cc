@@ -4,6 +4,9 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,6 +46,19 @@ std::string Output(const std::string& script, ChildProcess::Options options = {}
 
 absl::StatusOr<ChildProcess> Shell(const std::string& script) {
   return ChildProcess::Spawn({.path = "/bin/sh", .args = {"-c", script}});
+}
+
+// AddressSanitizer knows of the memory only what its own mmap() told it, as that of Abseil's
+// arenas.
+TEST(ChildProcess, LeavesItsStackForAnybodyToUse) {
+  ASSERT_TRUE(Shell("exit 0")->Wait()->ok());
+  constexpr size_t kBytes = 256 << 10;
+  const long got = syscall(SYS_mmap, nullptr, kBytes, PROT_READ | PROT_WRITE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* const memory = reinterpret_cast<void*>(got);
+  ASSERT_NE(memory, MAP_FAILED);
+  memset(memory, 1, kBytes);
+  munmap(memory, kBytes);
 }
 
 TEST(ChildProcess, TellsHowItEnded) {
