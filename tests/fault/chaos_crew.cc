@@ -49,7 +49,9 @@ void ChaosCrew::Start(Worker& worker) {
       base::ChildProcess::Spawn({.path = TestProgram("modeld-chaos-worker", MODELD_CHAOS_WORKER),
                                  .args = {endpoint_, std::to_string(random_())},
                                  .env = environment_,
-                                 .fds = {{their_input.get(), 0}, {their_output.get(), 1}}});
+                                 .fds = {{their_input.get(), 0}, {their_output.get(), 1}},
+                                 // One that is stopped would keep ctest waiting for its stderr.
+                                 .parent_death_signal = SIGKILL});
   ASSERT_TRUE(process.ok()) << process.status();
   worker.process = *std::move(process);
   worker.last_time = Clock::now();
