@@ -259,18 +259,13 @@ void ScriptedDaemon::Stop() {
   listener_.reset();
   server_->Shutdown(std::chrono::system_clock::now());
   server_->Wait();
-  std::vector<std::thread> threads;
   {
     wire::MutexLock lock(mutex_);
-    for (const auto& socket : attached_) socket->Shutdown();
-    threads.swap(attach_threads_);
+    for (Attachment& attachment : attachments_) attachment.socket.Shutdown();
+    while (!attachments_.empty()) changed_.Wait(mutex_);
     sessions_.clear();
   }
-  for (std::thread& thread : threads) thread.join();
-  {
-    wire::MutexLock lock(mutex_);
-    attached_.clear();
-  }
+  ReapAttachments();
   server_.reset();
   service_.reset();
 }
@@ -334,11 +329,25 @@ void ScriptedDaemon::AcceptAttach() {
     wire::UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!fd.valid()) return;
     ++attach_connections_;
-    auto socket = std::make_shared<wire::FramedSocket>(std::move(fd), 4096);
+    ReapAttachments();
     wire::MutexLock lock(mutex_);
-    attached_.push_back(socket);
-    attach_threads_.emplace_back([this, socket] { ServeAttach(*socket); });
+    const auto attachment = attachments_.emplace(attachments_.end(), std::move(fd));
+    attachment->thread = std::thread([this, attachment] {
+      ServeAttach(attachment->socket);
+      wire::MutexLock ended(mutex_);
+      ended_attachments_.splice(ended_attachments_.end(), attachments_, attachment);
+      changed_.NotifyAll();
+    });
   }
+}
+
+void ScriptedDaemon::ReapAttachments() {
+  std::list<Attachment> ended;
+  {
+    wire::MutexLock lock(mutex_);
+    ended.swap(ended_attachments_);
+  }
+  for (Attachment& attachment : ended) attachment.thread.join();
 }
 
 void ScriptedDaemon::ServeAttach(wire::FramedSocket& socket) {

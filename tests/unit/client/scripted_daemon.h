@@ -125,8 +125,17 @@ class ScriptedDaemon {
  private:
   friend class Call;
   class Service;
+  // A connection to attach.sock, and the thread that serves it.
+  struct Attachment {
+    explicit Attachment(wire::UniqueFd fd) : socket(std::move(fd), 4096) {}
+
+    wire::FramedSocket socket;
+    std::thread thread;
+  };
 
   void AcceptAttach();
+  // Removes what has ended: a test may make more connections than a process may have descriptors.
+  void ReapAttachments();
   void ServeAttach(wire::FramedSocket& socket);
   void Begin(Call* call);
   void Ended(Call* call);
@@ -144,8 +153,8 @@ class ScriptedDaemon {
   std::list<Call*> calls_ MODELD_GUARDED_BY(mutex_);
   std::vector<v1::AcquireRequest> requests_ MODELD_GUARDED_BY(mutex_);
   std::map<std::string, bool> sessions_ MODELD_GUARDED_BY(mutex_);
-  std::vector<std::shared_ptr<wire::FramedSocket>> attached_ MODELD_GUARDED_BY(mutex_);
-  std::vector<std::thread> attach_threads_ MODELD_GUARDED_BY(mutex_);
+  std::list<Attachment> attachments_ MODELD_GUARDED_BY(mutex_);
+  std::list<Attachment> ended_attachments_ MODELD_GUARDED_BY(mutex_);
 };
 
 }  // namespace modeld::testing
