@@ -1,3 +1,6 @@
+# All generated code, not compiled: what tools need that read the sources.
+add_custom_target(modeld_generated)
+
 # modeld_protobuf_library(NAME [GRPC] [LITE] ROOT dir [IMPORTS dir...] PROTOS file... [DEPS target...])
 #
 # Generates C++ for the messages (with GRPC, for the services too) below <build>/generated. The generated code is
@@ -31,7 +34,10 @@ function(modeld_protobuf_library name)
       VERBATIM)
     list(APPEND sources ${generated})
   endforeach()
+  add_custom_target(${name}_generated DEPENDS ${sources})
+  add_dependencies(modeld_generated ${name}_generated)
   add_library(${name} STATIC ${sources})
+  add_dependencies(${name} ${name}_generated)
   # Two generated files in one translation unit collide.
   set_target_properties(${name} PROPERTIES UNITY_BUILD OFF)
   target_include_directories(${name} SYSTEM PUBLIC ${out})

@@ -16,6 +16,7 @@
 #include "support/daemon_fixture.h"
 #include "support/lease_holder.h"
 #include "support/processes.h"
+#include "support/read_file.h"
 #include "unit/modelctl/run_modelctl.h"
 
 namespace modeld::test {
@@ -26,11 +27,6 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::MatchesRegex;
 using testing::StartsWith;
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 std::vector<std::string> List(const std::string& directory) {
   std::vector<std::string> names;

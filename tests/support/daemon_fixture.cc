@@ -11,22 +11,15 @@
 
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <sstream>
 
 #include "support/processes.h"
+#include "support/read_file.h"
 
 namespace modeld::test {
 namespace {
 
 // Sanitizers on a busy machine are slow; nothing waits this long that works.
 constexpr std::chrono::seconds kDaemonLimit(60);
-
-std::string ReadFile(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 wire::UniqueFd OpenLog(const std::string& path) {
   return wire::UniqueFd(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));

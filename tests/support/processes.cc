@@ -3,20 +3,15 @@
 #include <algorithm>
 #include <cctype>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <thread>
+
+#include "support/read_file.h"
 
 namespace modeld::test {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string Read(const fs::path& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
 
 }  // namespace
 
@@ -29,12 +24,12 @@ std::vector<ProcessInfo> ProcessesWith(const std::string& text) {
       continue;
     }
     ProcessInfo process;
-    process.command_line = Read(it->path() / "cmdline");  // empty for a zombie
+    process.command_line = ReadFile(it->path() / "cmdline");  // empty for a zombie
     std::replace(process.command_line.begin(), process.command_line.end(), '\0', ' ');
     if (process.command_line.find(text) == std::string::npos) continue;
     process.pid = std::stoi(name);
     // After the name, which is in parentheses and may hold anything: state, then parent. proc(5)
-    const std::string stat = Read(it->path() / "stat");
+    const std::string stat = ReadFile(it->path() / "stat");
     std::istringstream rest(stat.substr(std::min(stat.rfind(')') + 1, stat.size())));
     std::string state;
     rest >> state >> process.parent;

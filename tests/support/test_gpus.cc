@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "base/child_process.h"
+#include "support/read_file.h"
 
 namespace modeld::test {
 
@@ -87,9 +88,7 @@ std::string TestGpus::AskForMemory() const {
     const auto exit = probe.ok() ? probe->Wait() : std::nullopt;
     EXPECT_TRUE(exit && exit->ok()) << probe.status() << (exit ? exit->Text() : "");
   }
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
+  return ReadFile(path);
 }
 
 // The fake counts descriptors of such a name, whoever has them.

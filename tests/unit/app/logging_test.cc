@@ -8,9 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <fstream>
-#include <sstream>
-
+#include "support/read_file.h"
 #include "support/temp_dir.h"
 #include "wire/unique_fd.h"
 
@@ -63,11 +61,7 @@ class CapturedStderr {
   }
   ~CapturedStderr() { ::dup2(before_.get(), STDERR_FILENO); }
 
-  std::string text() const {
-    std::ostringstream text;
-    text << std::ifstream(dir_ / "log").rdbuf();
-    return text.str();
-  }
+  std::string text() const { return test::ReadFile(dir_ / "log"); }
 
  private:
   test::TempDir dir_;

@@ -6,15 +6,14 @@
 
 #include <cstdlib>
 #include <ctime>
-#include <fstream>
 #include <iostream>
-#include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "checkpoint/format.h"
+#include "support/read_file.h"
 #include "support/temp_dir.h"
 #include "wire/error.h"
 #include "wire/reference_table.h"
@@ -23,11 +22,6 @@
 
 namespace modeld::checkpoint {
 namespace {
-
-std::string ReadAll(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 std::string Python() {
   const char* const chosen = std::getenv("TORCH_PYTHON");
@@ -55,7 +49,7 @@ class TorchFiles : public testing::Test {
     if (std::system(import.c_str()) != 0) return;
     const std::string write = Python() + " -W ignore '" + TORCH_FILES + "' '" + dir_->path() + "'";
     ASSERT_EQ(std::system(write.c_str()), 0);
-    cases_ = new nlohmann::json(nlohmann::json::parse(ReadAll(*dir_ / "cases.json")));
+    cases_ = new nlohmann::json(nlohmann::json::parse(test::ReadFile(*dir_ / "cases.json")));
     std::cout << "PyTorch " << (*cases_)["torch"] << "\n";
   }
   static void TearDownTestSuite() {
@@ -75,7 +69,7 @@ class TorchFiles : public testing::Test {
   static Parsed Parse(const nlohmann::json& one, const std::string& path) {
     const wire::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
     const InputFile files[] = {
-        {.path = path, .name = path, .fd = fd.get(), .size_bytes = ReadAll(path).size()}};
+        {.path = path, .name = path, .fd = fd.get(), .size_bytes = test::ReadFile(path).size()}};
     const plan::LoadConfig config{.key_prefix = one["prefix"]};
     const std::clock_t start = std::clock();
     auto result = ParseCheckpoint(files, {}, config);
@@ -98,8 +92,8 @@ class TorchFiles : public testing::Test {
     }
     ASSERT_TRUE(parsed.ok()) << parsed.status();
     EXPECT_EQ(parsed->format, one["format"].get<std::string>());
-    const std::string file = ReadAll(path);
-    const std::string raw = ReadAll(*dir_ / (name + ".raw"));
+    const std::string file = test::ReadFile(path);
+    const std::string raw = test::ReadFile(*dir_ / (name + ".raw"));
     const uint64_t sizes[] = {file.size()};
     const auto table =
         wire::TableView::Validate(std::as_bytes(std::span(parsed->table)), {.region_sizes = sizes});

@@ -2,10 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <iterator>
-
 #include "fake_plugin.h"
+#include "support/read_file.h"
 #include "unit/modelctl/fake_daemon.h"
 #include "unit/modelctl/run_modelctl.h"
 
@@ -30,11 +28,6 @@ class GpuVerbTest : public ::testing::Test {
   FakeModel model;
   FakeDaemon daemon;
 };
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 TEST_F(GpuVerbTest, VerifyReadsTheGpu) {
   const ModelctlResult good = Run({"verify", kId});

@@ -4,17 +4,12 @@
 #include <sys/stat.h>
 
 #include <filesystem>
-#include <fstream>
 
+#include "support/read_file.h"
 #include "support/temp_dir.h"
 
 namespace modeld::modelctl {
 namespace {
-
-std::string Read(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 std::vector<std::string> List(const std::string& directory) {
   std::vector<std::string> names;
@@ -32,7 +27,7 @@ TEST(OutputFile, IsThereOnlyAfterCommit) {
   ASSERT_TRUE((*file)->Write(Bytes("hello")).ok());
   EXPECT_FALSE(std::filesystem::exists(dir / "out"));
   ASSERT_TRUE((*file)->Commit().ok());
-  EXPECT_EQ(Read(dir / "out"), "hello");
+  EXPECT_EQ(test::ReadFile(dir / "out"), "hello");
   file->reset();
   EXPECT_EQ(List(dir.path()), std::vector<std::string>{"out"});
 }
@@ -45,7 +40,7 @@ TEST(OutputFile, LeavesNothingBehindWithoutCommit) {
     ASSERT_TRUE((*file)->Write(Bytes("new")).ok());
   }
   EXPECT_EQ(List(dir.path()), std::vector<std::string>{"out"});
-  EXPECT_EQ(Read(dir / "out"), "old");
+  EXPECT_EQ(test::ReadFile(dir / "out"), "old");
 }
 
 TEST(OutputFile, ReplacesAFileAndKeepsItsMode) {
@@ -55,7 +50,7 @@ TEST(OutputFile, ReplacesAFileAndKeepsItsMode) {
   auto file = OutputFile::Create(dir / "out", 3);
   ASSERT_TRUE((*file)->Write(Bytes("new")).ok());
   ASSERT_TRUE((*file)->Commit().ok());
-  EXPECT_EQ(Read(dir / "out"), "new");
+  EXPECT_EQ(test::ReadFile(dir / "out"), "new");
   struct stat info = {};
   ASSERT_EQ(stat((dir / "out").c_str(), &info), 0);
   EXPECT_EQ(info.st_mode & 0777, 0640u);
@@ -80,7 +75,7 @@ TEST(OutputFile, ReplacesWhatASymlinkPointsTo) {
   ASSERT_TRUE((*file)->Write(Bytes("new")).ok());
   ASSERT_TRUE((*file)->Commit().ok());
   EXPECT_TRUE(std::filesystem::is_symlink(dir / "link"));
-  EXPECT_EQ(Read(dir / "target"), "new");
+  EXPECT_EQ(test::ReadFile(dir / "target"), "new");
 }
 
 TEST(OutputFile, WritesADeviceAsItComesAndNeverReplacesIt) {

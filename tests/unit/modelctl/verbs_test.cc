@@ -5,10 +5,10 @@
 
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "support/processes.h"
+#include "support/read_file.h"
 #include "support/temp_dir.h"
 #include "unit/modelctl/verb_test.h"
 #include "wire/error.h"
@@ -17,11 +17,6 @@ namespace modeld::test {
 namespace {
 
 using nlohmann::json;
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(in), {}};
-}
 
 void AddLease(FakeDaemon& daemon, const std::string& scope, int pid) {
   v1::Lease& lease = *daemon.leases.add_leases();
