@@ -97,7 +97,7 @@ constexpr Setting kSettings[] = {
      "How long an agent keeps its memory when its modeld has died, for the next one to take over."},
 };
 
-constexpr std::string_view kLevels[] = {"debug", "info", "warn", "error"};
+constexpr std::string_view kLogLevels[] = {"debug", "info", "warn", "error"};
 constexpr std::string_view kFormats[] = {"text", "json"};
 
 absl::Status Wrong(const Setting& setting, const std::string& place, std::string_view why) {
@@ -256,7 +256,7 @@ struct Parser {
   }
 
   absl::Status operator()(LogLevel Config::*member) const {
-    return TakeWord(kLevels, config.*member);
+    return TakeWord(kLogLevels, config.*member);
   }
 
   absl::Status operator()(LogFormat Config::*member) const {
@@ -350,7 +350,7 @@ struct Printer {
     return wire::StrCat("[", list, "]");
   }
   std::string operator()(LogLevel Config::*member) const {
-    return Quoted(kLevels[static_cast<size_t>(config.*member)]);
+    return Quoted(kLogLevels[static_cast<size_t>(config.*member)]);
   }
   std::string operator()(LogFormat Config::*member) const {
     return Quoted(kFormats[static_cast<size_t>(config.*member)]);

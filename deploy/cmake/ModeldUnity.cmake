@@ -3,7 +3,7 @@
 
 # modeld_relocatable_unity(DIRECTORY)
 #
-# Gives each target with UNITY_BUILD, declared in DIRECTORY or below, unity sources of at most eight of its own. Call it
+# Gives each target with UNITY_BUILD, declared in DIRECTORY or below, unity sources of at most sixteen of its own. Call it
 # after all targets are declared.
 function(modeld_relocatable_unity directory)
   get_property(targets DIRECTORY ${directory} PROPERTY BUILDSYSTEM_TARGETS)
@@ -43,7 +43,7 @@ function(_modeld_unity_sources target)
 
   set(unity_sources)
   while(included)
-    list(SUBLIST included 0 8 batch)
+    list(SUBLIST included 0 16 batch)
     list(REMOVE_ITEM included ${batch})
     set(text "")
     foreach(source ${batch})

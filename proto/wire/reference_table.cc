@@ -18,7 +18,7 @@ struct Prefix {
 };
 static_assert(sizeof(Prefix) == 16);
 
-absl::Status Malformed(const char* what) {
+absl::Status MalformedReferences(const char* what) {
   return MakeError(Reason::kCheckpointMalformed, std::string("a reference table ") + what);
 }
 
@@ -71,12 +71,12 @@ std::string ReferenceTableBuilder::Build() const {
 
 absl::StatusOr<ReferenceTable> ReferenceTable::Validate(std::span<const std::byte> bytes) {
   Prefix prefix = {};
-  if (bytes.size() < sizeof(prefix)) return Malformed("is too short");
+  if (bytes.size() < sizeof(prefix)) return MalformedReferences("is too short");
   std::memcpy(&prefix, bytes.data(), sizeof(prefix));
   if (std::memcmp(prefix.magic, kReferenceMagic, sizeof(kReferenceMagic)) != 0)
-    return Malformed("has no magic");
+    return MalformedReferences("has no magic");
   if (!RangeFits(sizeof(prefix), prefix.table_bytes, bytes.size())) {
-    return Malformed("ends within its own entries");
+    return MalformedReferences("ends within its own entries");
   }
   ReferenceTable result;
   result.data_ = bytes.subspan(sizeof(prefix) + prefix.table_bytes);
@@ -88,7 +88,7 @@ absl::StatusOr<ReferenceTable> ReferenceTable::Validate(std::span<const std::byt
     const TensorEntry entry = table->entry(i);
     const bool plain = entry.dtype == DType::kU8 && entry.shape.size() == 1 &&
                        static_cast<uint64_t>(entry.shape[0]) == entry.size_bytes;
-    if (!plain) return Malformed("has an entry that is no file");
+    if (!plain) return MalformedReferences("has an entry that is no file");
   }
   result.table_ = *table;
   return result;

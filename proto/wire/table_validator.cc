@@ -27,7 +27,7 @@ std::string Quoted(std::string_view name) {
                 cut ? "...\"" : "\"");
 }
 
-absl::Status Malformed(std::string_view what) {
+absl::Status MalformedTable(std::string_view what) {
   return MakeError(Reason::kCheckpointMalformed, StrCat("tensor table: ", what));
 }
 
@@ -101,47 +101,47 @@ absl::Status Validator::CheckHeader() {
     return MakeError(Reason::kInternal, "tensor table: its address is not a multiple of 8");
   }
   if (bytes_.size() < sizeof(format::Header)) {
-    return Malformed(StrCat("it has ", bytes_.size(), " bytes, its header alone takes ",
-                            sizeof(format::Header)));
+    return MalformedTable(StrCat("it has ", bytes_.size(), " bytes, its header alone takes ",
+                                 sizeof(format::Header)));
   }
   header_ = format::Read<format::Header>(bytes_, 0);
   if (std::memcmp(header_.magic, format::kMagic, sizeof(header_.magic)) != 0) {
-    return Malformed("it does not begin like one");
+    return MalformedTable("it does not begin like one");
   }
   if (header_.version != format::kVersion) {
-    return Malformed(
+    return MalformedTable(
         StrCat("it is of version ", header_.version, ", this build reads ", format::kVersion));
   }
   if (header_.reserved0 != 0 || header_.reserved1 != 0 || header_.reserved2 != 0) {
-    return Malformed("a reserved field of the header is not zero");
+    return MalformedTable("a reserved field of the header is not zero");
   }
   if (header_.dim_count > std::numeric_limits<uint32_t>::max() ||
       header_.string_bytes > std::numeric_limits<uint32_t>::max()) {
-    return Malformed("it has more than 2^32-1 dimensions or bytes of names");
+    return MalformedTable("it has more than 2^32-1 dimensions or bytes of names");
   }
   sections_ = format::Layout(header_);
   if (header_.total_bytes != bytes_.size() || sections_.end != bytes_.size()) {
-    return Malformed(StrCat("its counts ask for ", sections_.end, " bytes, it says ",
-                            header_.total_bytes, " and has ", bytes_.size()));
+    return MalformedTable(StrCat("its counts ask for ", sections_.end, " bytes, it says ",
+                                 header_.total_bytes, " and has ", bytes_.size()));
   }
   return absl::OkStatus();
 }
 
 absl::Status Validator::CheckRegions() {
   if (options_.region_sizes && header_.region_count > options_.region_sizes->size()) {
-    return Malformed(StrCat("it has ", header_.region_count, " regions, there are ",
-                            options_.region_sizes->size()));
+    return MalformedTable(StrCat("it has ", header_.region_count, " regions, there are ",
+                                 options_.region_sizes->size()));
   }
   uint64_t sum = 0;
   for (size_t i = 0; i < header_.region_count; ++i) {
     const uint64_t size = RegionSize(i);
     if (options_.region_sizes && size > (*options_.region_sizes)[i]) {
-      return Malformed(
+      return MalformedTable(
           StrCat("region ", i, " takes ", size, " bytes, there are ", (*options_.region_sizes)[i]));
     }
     const auto next = CheckedAdd(sum, size);
     if (!next || *next > kMaxRegionBytes) {
-      return Malformed(StrCat("the regions up to ", i, " take more than 2^63-1 bytes"));
+      return MalformedTable(StrCat("the regions up to ", i, " take more than 2^63-1 bytes"));
     }
     sum = *next;
   }
@@ -155,17 +155,17 @@ absl::Status Validator::CheckTensors() {
     if (auto status = CheckTensor(tensor); !status.ok()) return status;
   }
   if (dims_used_ != header_.dim_count) {
-    return Malformed("it has dimensions that belong to no tensor");
+    return MalformedTable("it has dimensions that belong to no tensor");
   }
   return absl::OkStatus();
 }
 
 absl::Status Validator::CheckText(uint32_t offset, uint32_t size, std::string_view what) {
   if (offset != strings_used_ || !RangeFits(offset, size, header_.string_bytes)) {
-    return Malformed(StrCat(what, " is not where it should be"));
+    return MalformedTable(StrCat(what, " is not where it should be"));
   }
   strings_used_ += size;
-  if (!IsUtf8(Text(offset, size))) return Malformed(StrCat(what, " is not UTF-8"));
+  if (!IsUtf8(Text(offset, size))) return MalformedTable(StrCat(what, " is not UTF-8"));
   return absl::OkStatus();
 }
 
@@ -277,7 +277,7 @@ absl::Status Validator::CheckMetadata() {
     }
   }
   if (strings_used_ != header_.string_bytes) {
-    return Malformed("it has text that belongs to no tensor and no metadata");
+    return MalformedTable("it has text that belongs to no tensor and no metadata");
   }
   return absl::OkStatus();
 }
@@ -287,7 +287,7 @@ absl::Status Validator::CheckPadding() const {
   const uint64_t strings_end = sections_.strings + header_.string_bytes;
   if (!AllZero(bytes_.subspan(order_end, sections_.dims - order_end)) ||
       !AllZero(bytes_.subspan(strings_end, sections_.end - strings_end))) {
-    return Malformed("its padding is not zero");
+    return MalformedTable("its padding is not zero");
   }
   return absl::OkStatus();
 }
@@ -297,7 +297,7 @@ absl::Status Validator::CheckOrder() const {
   for (size_t i = 0; i < header_.tensor_count; ++i) {
     const uint32_t index = OrderAt(i);
     if (index >= header_.tensor_count || seen[index]) {
-      return Malformed(StrCat("its file order is no permutation at position ", i));
+      return MalformedTable(StrCat("its file order is no permutation at position ", i));
     }
     seen[index] = true;
   }

@@ -3,15 +3,17 @@
 #pragma once
 
 #include <fstream>
-#include <iterator>
+#include <sstream>
 #include <string>
 
 namespace modeld::test {
 
-// All bytes of it, also of one in /proc; empty if it cannot be read.
+// All bytes of it, also of one in /proc; what there was before an error (the process has ended),
+// and nothing if it cannot be opened.
 inline std::string ReadFile(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  return {std::istreambuf_iterator<char>(file), {}};
+  std::ostringstream bytes;
+  bytes << std::ifstream(path, std::ios::binary).rdbuf();
+  return bytes.str();
 }
 
 }  // namespace modeld::test

@@ -16,7 +16,7 @@ absl::Status Pin(const std::string& selector, Environment& environment) {
   return environment.Write(environment.MakePrinter()->Pinned(*reply));
 }
 
-absl::Status List(Environment& environment) {
+absl::Status ListPins(Environment& environment) {
   const auto reply =
       Call<v1::ResidencyService>(environment, &v1::ResidencyService::Stub::ListPins, {});
   if (!reply.ok()) return reply.status();
@@ -35,7 +35,7 @@ void AddPin(CLI::App& app, Verb& chosen) {
               "  modelctl pin"));
   verb->callback([verb, selector, &chosen] {
     chosen = [selector, lists = verb->count("SELECTOR") == 0](Environment& environment) {
-      return lists ? List(environment) : Pin(*selector, environment);
+      return lists ? ListPins(environment) : Pin(*selector, environment);
     };
   });
 }
