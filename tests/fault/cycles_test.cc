@@ -96,7 +96,7 @@ class CyclesTest : public OnEachDevice {
   Resources before_;
 };
 
-TEST_P(CyclesTest, TenThousandAttachesAndReleasesLeaveNothingBehind) {
+TEST_P(CyclesTest, AttachesAndReleasesLeaveNothingBehind) {
   // A thread each time is what CUDA's per-thread state costs on a GPU; a sanitizer sees in one what
   // it sees in ten.
   const int rounds = on_gpu() || kSanitized ? 2 : 10;
