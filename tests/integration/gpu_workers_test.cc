@@ -98,7 +98,7 @@ TEST_P(GpuWorkersTest, TakeTheirLeasesAgainFromANewModeldWithoutAnotherCopy) {
   daemon_.Kill(SIGKILL);
   daemon_.Start();
   EXPECT_TRUE(Eventually([&] { return Leases() == 1; }));
-  EXPECT_EQ(worker.Ask("state"), "state HELD");
+  EXPECT_TRUE(Eventually([&] { return worker.Ask("state") == "state HELD"; }));
   EXPECT_EQ(worker.Ask("checksum"), before);
   EXPECT_EQ(Allocations(), allocations);
 }
