@@ -5,14 +5,15 @@
 
 #include <CLI/CLI.hpp>
 #include <map>
-#include <memory>
 #include <string>
+#include <vector>
 
 #include "modelctl/duration.h"
 #include "modelctl/environment.h"
 #include "modelctl/error.h"
 #include "modelctl/interrupt.h"
 #include "modelctl/terminal.h"
+#include "modelctl/verb_parser.h"
 #include "modelctl/verbs.h"
 #include "wire/text.h"
 
@@ -38,10 +39,17 @@ struct CommandLine {
   std::string endpoint;
   std::string format;
   std::string timeout;
-  Verb verb;
+  const Verb* verb = nullptr;
 };
 
-void Declare(CLI::App& app, CommandLine& line) {
+// In the order of the help.
+std::vector<Verb> Verbs() {
+  return {PsVerb(),     GetVerb(),    LoadVerb(),   EvictVerb(),   PinVerb(),    UnpinVerb(),
+          AliasVerb(),  WhyVerb(),    LeasesVerb(), DevicesVerb(), EventsVerb(), InspectVerb(),
+          VerifyVerb(), DigestVerb(), ExportVerb(), HealthVerb(),  DoctorVerb(), VersionVerb()};
+}
+
+void Declare(CLI::App& app, const std::vector<Verb>& verbs, CommandLine& line) {
   app.add_option("-H,--endpoint", line.endpoint,
                  "modeld's socket, unix:///PATH/modeld.sock [MODELD_ENDPOINT, else "
                  "/run/modeld/modeld.sock or "
@@ -56,24 +64,7 @@ void Declare(CLI::App& app, CommandLine& line) {
   // The options above are understood after the verb too.
   app.fallthrough();
   app.footer(kFooter);
-  AddPs(app, line.verb);
-  AddGet(app, line.verb);
-  AddLoad(app, line.verb);
-  AddEvict(app, line.verb);
-  AddPin(app, line.verb);
-  AddUnpin(app, line.verb);
-  AddAlias(app, line.verb);
-  AddWhy(app, line.verb);
-  AddLeases(app, line.verb);
-  AddDevices(app, line.verb);
-  AddEvents(app, line.verb);
-  AddInspect(app, line.verb);
-  AddVerify(app, line.verb);
-  AddDigest(app, line.verb);
-  AddExport(app, line.verb);
-  AddHealth(app, line.verb);
-  AddDoctor(app, line.verb);
-  AddVersion(app, line.verb);
+  for (const Verb& verb : verbs) AddVerb(app, verb, line.verb);
 }
 
 int Fail(const absl::Status& status) {
@@ -128,8 +119,9 @@ int Run(int argc, char** argv) {
   // A file over RLIMIT_FSIZE is an error to tell, not a signal to die of.
   signal(SIGXFSZ, SIG_IGN);
   CLI::App app(kDescription, "modelctl");
+  const std::vector<Verb> verbs = Verbs();
   CommandLine line;
-  Declare(app, line);
+  Declare(app, verbs, line);
   try {
     app.parse(argc, argv);
   } catch (const CLI::CallForHelp& help) {
@@ -142,13 +134,13 @@ int Run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return Fail(UsageError(app, error.what()));
   }
-  if (!line.verb) return Fail(UsageError(app, "no verb was given"));
+  if (line.verb == nullptr) return Fail(UsageError(app, "no verb was given"));
 
   const auto options = MakeOptions(line);
   if (!options.ok()) return Fail(options.status());
   Interrupt interrupt;
   Environment environment(*options, interrupt);
-  const absl::Status done = line.verb(environment);
+  const absl::Status done = line.verb->run(environment);
   if (interrupt.raised() && done.code() == absl::StatusCode::kCancelled) {
     environment.Say(wire::StrCat("modelctl: ", wire::ToStd(done.message()), "\n"));
     return kInterrupted;

@@ -1,10 +1,13 @@
 // modelctl alias: names for versions of models.
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
+#include <utility>
 
 #include "modelctl/device_choice.h"
 #include "modelctl/load_call.h"
-#include "modelctl/spec_options.h"
+#include "modelctl/spec_arguments.h"
 #include "modelctl/verbs.h"
 #include "wire/text.h"
 
@@ -42,53 +45,51 @@ absl::Status Remove(const std::string& name, Environment& environment) {
   return environment.Write(environment.MakePrinter()->AliasRemoved(*reply));
 }
 
-void AddSet(CLI::App& alias, Verb& chosen) {
+Verb SetVerb() {
   const auto request = std::make_shared<v1::SetAliasRequest>();
-  CLI::App* verb = alias.add_subcommand(
-      "set", "Make a version READY, then give it the name; the one before goes with its holders");
-  verb->add_option_function<std::string>(
-          "NAME", [request](const std::string& name) { request->mutable_alias()->set_name(name); },
-          "which alias")
-      ->required();
-  AddVersionOptions(*verb, *request->mutable_alias()->mutable_spec());
-  AddStayOptions(
-      *verb, [request] { request->set_wait_for_room(true); },
-      [request] { return request->mutable_alias()->mutable_keep_alive(); });
-  verb->footer(Example("  modelctl alias set encoder models/encoder-v2.safetensors"));
-  verb->callback([request, &chosen] {
-    chosen = [request](Environment& environment) { return Set(*request, environment); };
-  });
+  std::vector<Argument> arguments = {
+      Operand("NAME", *request->mutable_alias()->mutable_name(), "which alias")};
+  for (auto& more :
+       {VersionArguments(*request->mutable_alias()->mutable_spec()),
+        StayArguments([request] { request->set_wait_for_room(true); },
+                      [request] { return request->mutable_alias()->mutable_keep_alive(); })}) {
+    std::ranges::copy(more, std::back_inserter(arguments));
+  }
+  return {.name = "set",
+          .summary =
+              "Make a version READY, then give it the name; the one before goes with its holders",
+          .example = "  modelctl alias set encoder models/encoder-v2.safetensors",
+          .arguments = std::move(arguments),
+          .run = [request](Environment& environment) { return Set(*request, environment); }};
 }
 
-void AddRemove(CLI::App& alias, Verb& chosen) {
+Verb RemoveVerb() {
   const auto name = std::make_shared<std::string>();
-  CLI::App* verb =
-      alias.add_subcommand("rm", "Remove an alias; what it named stays, and so do the holders");
-  verb->add_option("NAME", *name, "which alias")->required();
-  verb->footer(Example("  modelctl alias rm encoder"));
-  verb->callback([name, &chosen] {
-    chosen = [name](Environment& environment) { return Remove(*name, environment); };
-  });
+  return {.name = "rm",
+          .summary = "Remove an alias; what it named stays, and so do the holders",
+          .example = "  modelctl alias rm encoder",
+          .arguments = {Operand("NAME", *name, "which alias")},
+          .run = [name](Environment& environment) { return Remove(*name, environment); }};
+}
+
+Verb ListVerb() {
+  return {.name = "ls",
+          .summary = "List the aliases, and what they name",
+          .example = "  modelctl alias ls",
+          .run = List};
 }
 
 }  // namespace
 
-void AddAlias(CLI::App& app, Verb& chosen) {
-  CLI::App* verb = app.add_subcommand("alias", "List, set and remove names for versions");
-  verb->require_subcommand(0, 1);
-  CLI::App* list = verb->add_subcommand("ls", "List the aliases, and what they name");
-  list->footer(Example("  modelctl alias ls"));
-  list->callback([&chosen] { chosen = List; });
-  AddSet(*verb, chosen);
-  AddRemove(*verb, chosen);
-  verb->footer(
-      Example("  modelctl alias set encoder models/encoder-v2.safetensors\n"
+Verb AliasVerb() {
+  return {.name = "alias",
+          .summary = "List, set and remove names for versions",
+          .example =
+              "  modelctl alias set encoder models/encoder-v2.safetensors\n"
               "  modelctl alias ls\n"
-              "  modelctl alias rm encoder"));
-  // Comes after those of its own verbs.
-  verb->callback([verb, &chosen] {
-    if (verb->get_subcommands().empty()) chosen = List;
-  });
+              "  modelctl alias rm encoder",
+          .verbs = {ListVerb(), SetVerb(), RemoveVerb()},
+          .run = List};
 }
 
 }  // namespace modeld::modelctl

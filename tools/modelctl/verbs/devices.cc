@@ -15,11 +15,11 @@ absl::Status Devices(Environment& environment) {
 
 }  // namespace
 
-void AddDevices(CLI::App& app, Verb& chosen) {
-  CLI::App* verb = app.add_subcommand(
-      "devices", "List the devices: their bytes, pages, agents, and the parser's sandbox");
-  verb->footer(Example("  modelctl devices -o wide"));
-  verb->callback([&chosen] { chosen = Devices; });
+Verb DevicesVerb() {
+  return {.name = "devices",
+          .summary = "List the devices: their bytes, pages, agents, and the parser's sandbox",
+          .example = "  modelctl devices -o wide",
+          .run = Devices};
 }
 
 }  // namespace modeld::modelctl

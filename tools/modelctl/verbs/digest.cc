@@ -30,16 +30,14 @@ absl::Status Digest(const std::string& selector, Environment& environment) {
 
 }  // namespace
 
-void AddDigest(CLI::App& app, Verb& chosen) {
+Verb DigestVerb() {
   const auto selector = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand(
-      "digest", "Print the weights digest of a checkpoint; equal digests are equal weights");
-  verb->add_option("SELECTOR|REF", *selector, "something resident, or what to load for it")
-      ->required();
-  verb->footer(Example("  modelctl digest models/backbone.safetensors"));
-  verb->callback([selector, &chosen] {
-    chosen = [selector](Environment& environment) { return Digest(*selector, environment); };
-  });
+  return {.name = "digest",
+          .summary = "Print the weights digest of a checkpoint; equal digests are equal weights",
+          .example = "  modelctl digest models/backbone.safetensors",
+          .arguments = {Operand("SELECTOR|REF", *selector,
+                                "something resident, or what to load for it")},
+          .run = [selector](Environment& environment) { return Digest(*selector, environment); }};
 }
 
 }  // namespace modeld::modelctl

@@ -37,13 +37,13 @@ absl::Status Doctor(Environment& environment) {
 
 }  // namespace
 
-void AddDoctor(CLI::App& app, Verb& chosen) {
-  CLI::App* verb = app.add_subcommand(
-      "doctor",
-      "Find what is wrong on this machine, with and without a modeld: exit 0 if nothing, "
-      "1 if something");
-  verb->footer(Example("  modelctl doctor\n  modelctl doctor -o name   # what has a problem"));
-  verb->callback([&chosen] { chosen = Doctor; });
+Verb DoctorVerb() {
+  return {.name = "doctor",
+          .summary =
+              "Find what is wrong on this machine, with and without a modeld: exit 0 if nothing, "
+              "1 if something",
+          .example = "  modelctl doctor\n  modelctl doctor -o name   # what has a problem",
+          .run = Doctor};
 }
 
 }  // namespace modeld::modelctl

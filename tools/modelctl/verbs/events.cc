@@ -42,19 +42,16 @@ absl::Status Events(const EventsOptions& options, Environment& environment) {
 
 }  // namespace
 
-void AddEvents(CLI::App& app, Verb& chosen) {
+Verb EventsVerb() {
   const auto options = std::make_shared<EventsOptions>();
-  CLI::App* verb =
-      app.add_subcommand("events", "Show what happened to residencies, leases and agents");
-  verb->add_option_function<uint32_t>(
-          "--history", [options](const uint32_t& value) { options->history = value; },
-          "how many past events [100, or 10 with --follow]")
-      ->type_name("N");
-  verb->add_flag("-f,--follow", options->follow, "go on with those that happen, until Ctrl-C");
-  verb->footer(Example("  modelctl events --history 20 --follow"));
-  verb->callback([options, &chosen] {
-    chosen = [options](Environment& environment) { return Events(*options, environment); };
-  });
+  return {.name = "events",
+          .summary = "Show what happened to residencies, leases and agents",
+          .example = "  modelctl events --history 20 --follow",
+          .arguments = {Option("--history", "N", options->history,
+                               "how many past events [100, or 10 with --follow]"),
+                        Flag("-f,--follow", options->follow,
+                             "go on with those that happen, until Ctrl-C")},
+          .run = [options](Environment& environment) { return Events(*options, environment); }};
 }
 
 }  // namespace modeld::modelctl

@@ -66,20 +66,20 @@ absl::Status Evict(const EvictOptions& options, Environment& environment) {
 
 }  // namespace
 
-void AddEvict(CLI::App& app, Verb& chosen) {
+Verb EvictVerb() {
   const auto options = std::make_shared<EvictOptions>();
-  CLI::App* verb = app.add_subcommand("evict", "Free residencies that nobody holds");
-  verb->add_option("SELECTOR", options->selectors, "which residencies")->required();
-  verb->add_flag("--drain", options->drain,
-                 "hand them out no more, ask the holders to let go, and wait for that, at most "
-                 "--timeout for each");
-  verb->add_flag("--dry-run", options->dry_run, "change nothing, and say what would be freed");
-  verb->footer(
-      Example("  modelctl evict 3f2a models/old.safetensors\n"
-              "  modelctl evict --drain --timeout 5m 3f2a"));
-  verb->callback([options, &chosen] {
-    chosen = [options](Environment& environment) { return Evict(*options, environment); };
-  });
+  return {.name = "evict",
+          .summary = "Free residencies that nobody holds",
+          .example =
+              "  modelctl evict 3f2a models/old.safetensors\n"
+              "  modelctl evict --drain --timeout 5m 3f2a",
+          .arguments = {Operands("SELECTOR", options->selectors, "which residencies"),
+                        Flag("--drain", options->drain,
+                             "hand them out no more, ask the holders to let go, and wait for "
+                             "that, at most --timeout for each"),
+                        Flag("--dry-run", options->dry_run,
+                             "change nothing, and say what would be freed")},
+          .run = [options](Environment& environment) { return Evict(*options, environment); }};
 }
 
 }  // namespace modeld::modelctl

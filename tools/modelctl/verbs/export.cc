@@ -81,19 +81,20 @@ absl::Status Export(const std::string& selector, const std::string& path,
 
 }  // namespace
 
-void AddExport(CLI::App& app, Verb& chosen) {
+Verb ExportVerb() {
   const auto selector = std::make_shared<std::string>();
-  const auto path = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand("export", "Write a residency as a safetensors file");
-  verb->add_option("SELECTOR|REF", *selector, "something resident, or what to load for it")
-      ->required();
-  verb->add_option("FILE", *path, "where to; - or nothing is stdout, unless that is a terminal");
-  verb->footer(Example("  modelctl export 3f2a backbone.safetensors"));
-  verb->callback([selector, path, &chosen] {
-    chosen = [selector, path](Environment& environment) {
-      return Export(*selector, *path, environment);
-    };
-  });
+  const auto path = std::make_shared<std::optional<std::string>>();
+  return {
+      .name = "export",
+      .summary = "Write a residency as a safetensors file",
+      .example = "  modelctl export 3f2a backbone.safetensors",
+      .arguments = {Operand("SELECTOR|REF", *selector,
+                            "something resident, or what to load for it"),
+                    OptionalOperand("FILE", *path,
+                                    "where to; - or nothing is stdout, unless that is a terminal")},
+      .run = [selector, path](Environment& environment) {
+        return Export(*selector, path->value_or(""), environment);
+      }};
 }
 
 }  // namespace modeld::modelctl

@@ -19,14 +19,13 @@ absl::Status Get(const std::string& selector, Environment& environment) {
 
 }  // namespace
 
-void AddGet(CLI::App& app, Verb& chosen) {
+Verb GetVerb() {
   const auto selector = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand("get", "Show one residency and who holds it");
-  verb->add_option("SELECTOR", *selector, "which residency")->required();
-  verb->footer(Example("  modelctl get 3f2a"));
-  verb->callback([selector, &chosen] {
-    chosen = [selector](Environment& environment) { return Get(*selector, environment); };
-  });
+  return {.name = "get",
+          .summary = "Show one residency and who holds it",
+          .example = "  modelctl get 3f2a",
+          .arguments = {Operand("SELECTOR", *selector, "which residency")},
+          .run = [selector](Environment& environment) { return Get(*selector, environment); }};
 }
 
 }  // namespace modeld::modelctl

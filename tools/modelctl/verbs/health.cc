@@ -37,11 +37,11 @@ absl::Status Health(Environment& environment) {
 
 }  // namespace
 
-void AddHealth(CLI::App& app, Verb& chosen) {
-  CLI::App* verb = app.add_subcommand(
-      "health", "Ask whether modeld serves: exit 0 if so, 1 if not, 3 if it is not there");
-  verb->footer(Example("  until modelctl health; do sleep 0.1; done"));
-  verb->callback([&chosen] { chosen = Health; });
+Verb HealthVerb() {
+  return {.name = "health",
+          .summary = "Ask whether modeld serves: exit 0 if so, 1 if not, 3 if it is not there",
+          .example = "  until modelctl health; do sleep 0.1; done",
+          .run = Health};
 }
 
 }  // namespace modeld::modelctl

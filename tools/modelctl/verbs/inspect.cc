@@ -30,19 +30,17 @@ absl::Status Inspect(const std::string& reference, bool with_tensors, Environmen
 
 }  // namespace
 
-void AddInspect(CLI::App& app, Verb& chosen) {
+Verb InspectVerb() {
   const auto reference = std::make_shared<std::string>();
   const auto with_tensors = std::make_shared<bool>(false);
-  CLI::App* verb =
-      app.add_subcommand("inspect", "Show what a checkpoint's header says, without loading it");
-  verb->add_option("REF", *reference, "which checkpoint")->required();
-  verb->add_flag("--tensors", *with_tensors, "every tensor too, in file order");
-  verb->footer(Example("  modelctl inspect models/backbone.safetensors --tensors"));
-  verb->callback([reference, with_tensors, &chosen] {
-    chosen = [reference, with_tensors](Environment& environment) {
-      return Inspect(*reference, *with_tensors, environment);
-    };
-  });
+  return {.name = "inspect",
+          .summary = "Show what a checkpoint's header says, without loading it",
+          .example = "  modelctl inspect models/backbone.safetensors --tensors",
+          .arguments = {Operand("REF", *reference, "which checkpoint"),
+                        Flag("--tensors", *with_tensors, "every tensor too, in file order")},
+          .run = [reference, with_tensors](Environment& environment) {
+            return Inspect(*reference, *with_tensors, environment);
+          }};
 }
 
 }  // namespace modeld::modelctl

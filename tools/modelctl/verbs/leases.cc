@@ -19,15 +19,15 @@ absl::Status Leases(const std::string& selector, Environment& environment) {
 
 }  // namespace
 
-void AddLeases(CLI::App& app, Verb& chosen) {
-  const auto selector = std::make_shared<std::string>();
-  CLI::App* verb =
-      app.add_subcommand("leases", "List the leases with their holders, as the kernel knows them");
-  verb->add_option("SELECTOR", *selector, "of this residency only");
-  verb->footer(Example("  modelctl leases models/backbone.safetensors"));
-  verb->callback([selector, &chosen] {
-    chosen = [selector](Environment& environment) { return Leases(*selector, environment); };
-  });
+Verb LeasesVerb() {
+  const auto selector = std::make_shared<std::optional<std::string>>();
+  return {.name = "leases",
+          .summary = "List the leases with their holders, as the kernel knows them",
+          .example = "  modelctl leases models/backbone.safetensors",
+          .arguments = {OptionalOperand("SELECTOR", *selector, "of this residency only")},
+          .run = [selector](Environment& environment) {
+            return Leases(selector->value_or(""), environment);
+          }};
 }
 
 }  // namespace modeld::modelctl

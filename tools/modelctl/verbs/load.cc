@@ -1,10 +1,13 @@
 // modelctl load: makes a checkpoint resident.
 
+#include <algorithm>
+#include <iterator>
 #include <memory>
+#include <utility>
 
 #include "modelctl/device_choice.h"
 #include "modelctl/load_call.h"
-#include "modelctl/spec_options.h"
+#include "modelctl/spec_arguments.h"
 #include "modelctl/verbs.h"
 
 namespace modeld::modelctl {
@@ -27,24 +30,24 @@ absl::Status Load(const v1::PreloadRequest& options, Environment& environment) {
 
 }  // namespace
 
-void AddLoad(CLI::App& app, Verb& chosen) {
+Verb LoadVerb() {
   const auto request = std::make_shared<v1::PreloadRequest>();
-  CLI::App* verb =
-      app.add_subcommand("load", "Make a checkpoint resident and wait until it is READY");
-  AddSpecOptions(*verb, *request->mutable_spec());
-  verb->add_flag_callback(
-      "--pin", [request] { request->set_pin(true); }, "and keep it from being evicted");
-  verb->add_flag_callback(
-      "--no-wait", [request] { request->set_no_wait(true); }, "return as soon as it is on its way");
-  AddStayOptions(
-      *verb, [request] { request->set_wait_for_room(true); },
-      [request] { return request->mutable_keep_alive(); });
-  verb->footer(
-      Example("  modelctl load models/backbone.safetensors --pin\n"
-              "  modelctl load models/once.safetensors --wait-for-room --keep-alive 10m"));
-  verb->callback([request, &chosen] {
-    chosen = [request](Environment& environment) { return Load(*request, environment); };
-  });
+  std::vector<Argument> arguments = SpecArguments(*request->mutable_spec());
+  arguments.push_back(Flag(
+      "--pin", [request] { request->set_pin(true); }, "and keep it from being evicted"));
+  arguments.push_back(Flag(
+      "--no-wait", [request] { request->set_no_wait(true); },
+      "return as soon as it is on its way"));
+  std::ranges::move(StayArguments([request] { request->set_wait_for_room(true); },
+                                  [request] { return request->mutable_keep_alive(); }),
+                    std::back_inserter(arguments));
+  return {.name = "load",
+          .summary = "Make a checkpoint resident and wait until it is READY",
+          .example =
+              "  modelctl load models/backbone.safetensors --pin\n"
+              "  modelctl load models/once.safetensors --wait-for-room --keep-alive 10m",
+          .arguments = std::move(arguments),
+          .run = [request](Environment& environment) { return Load(*request, environment); }};
 }
 
 }  // namespace modeld::modelctl

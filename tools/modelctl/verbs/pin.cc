@@ -25,19 +25,16 @@ absl::Status ListPins(Environment& environment) {
 
 }  // namespace
 
-void AddPin(CLI::App& app, Verb& chosen) {
-  const auto selector = std::make_shared<std::string>();
-  CLI::App* verb =
-      app.add_subcommand("pin", "Keep a residency from being evicted, or list the pins");
-  verb->add_option("SELECTOR", *selector, "which residency; left out: list what is pinned");
-  verb->footer(
-      Example("  modelctl pin models/backbone.safetensors\n"
-              "  modelctl pin"));
-  verb->callback([verb, selector, &chosen] {
-    chosen = [selector, lists = verb->count("SELECTOR") == 0](Environment& environment) {
-      return lists ? ListPins(environment) : Pin(*selector, environment);
-    };
-  });
+Verb PinVerb() {
+  const auto selector = std::make_shared<std::optional<std::string>>();
+  return {.name = "pin",
+          .summary = "Keep a residency from being evicted, or list the pins",
+          .example = "  modelctl pin models/backbone.safetensors\n  modelctl pin",
+          .arguments = {OptionalOperand("SELECTOR", *selector,
+                                        "which residency; left out: list what is pinned")},
+          .run = [selector](Environment& environment) {
+            return *selector ? Pin(**selector, environment) : ListPins(environment);
+          }};
 }
 
 }  // namespace modeld::modelctl

@@ -71,26 +71,26 @@ absl::Status Ps(const PsOptions& options, Environment& environment) {
 
 }  // namespace
 
-void AddPs(CLI::App& app, Verb& chosen) {
+Verb PsVerb() {
   const auto options = std::make_shared<PsOptions>();
-  CLI::App* verb = app.add_subcommand("ps", "List what is resident");
-  verb->alias("ls")->alias("list");
-  verb->add_flag("-a,--all", options->all,
-                 "those that failed, were evicted or lost in the last minutes too");
-  verb->add_flag("-t,--tree", options->tree,
-                 "by scope: which world, stage, pipeline, graph and node uses what");
-  CLI::Option* watch = verb->add_option("-w,--watch", options->interval,
-                                        "again and again, every INTERVAL [2s], until Ctrl-C")
-                           ->type_name("INTERVAL")
-                           ->expected(0, 1);
-  verb->footer(Example("  modelctl ps --tree\n  modelctl ps --watch 500ms"));
-  verb->callback([options, watch, &chosen] {
-    options->watch = watch->count() > 0;
-    // Given without a value it comes as an empty one.
-    if (options->interval.empty() || options->interval == "{}")
-      options->interval = kDefaultInterval;
-    chosen = [options](Environment& environment) { return Ps(*options, environment); };
-  });
+  Argument watch = Option(
+      "-w,--watch", "INTERVAL",
+      [options](const std::string& interval) {
+        options->watch = true;
+        if (!interval.empty()) options->interval = interval;
+      },
+      "again and again, every INTERVAL [2s], until Ctrl-C");
+  watch.values = Argument::Values::kOptional;
+  return {.name = "ps",
+          .aliases = {"ls", "list"},
+          .summary = "List what is resident",
+          .example = "  modelctl ps --tree\n  modelctl ps --watch 500ms",
+          .arguments = {Flag("-a,--all", options->all,
+                             "those that failed, were evicted or lost in the last minutes too"),
+                        Flag("-t,--tree", options->tree,
+                             "by scope: which world, stage, pipeline, graph and node uses what"),
+                        watch},
+          .run = [options](Environment& environment) { return Ps(*options, environment); }};
 }
 
 }  // namespace modeld::modelctl

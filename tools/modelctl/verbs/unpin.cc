@@ -18,17 +18,15 @@ absl::Status Unpin(const std::string& selector, Environment& environment) {
 
 }  // namespace
 
-void AddUnpin(CLI::App& app, Verb& chosen) {
+Verb UnpinVerb() {
   const auto selector = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand("unpin", "Let a pinned residency be evicted again");
-  verb->add_option(
-          "SELECTOR", *selector,
-          "which residency, or the reference of one that is not there any more (see modelctl pin)")
-      ->required();
-  verb->footer(Example("  modelctl unpin models/backbone.safetensors"));
-  verb->callback([selector, &chosen] {
-    chosen = [selector](Environment& environment) { return Unpin(*selector, environment); };
-  });
+  return {.name = "unpin",
+          .summary = "Let a pinned residency be evicted again",
+          .example = "  modelctl unpin models/backbone.safetensors",
+          .arguments = {Operand("SELECTOR", *selector,
+                                "which residency, or the reference of one that is not there any "
+                                "more (see modelctl pin)")},
+          .run = [selector](Environment& environment) { return Unpin(*selector, environment); }};
 }
 
 }  // namespace modeld::modelctl

@@ -94,16 +94,14 @@ absl::Status Verify(const std::string& selector, Environment& environment) {
 
 }  // namespace
 
-void AddVerify(CLI::App& app, Verb& chosen) {
+Verb VerifyVerb() {
   const auto selector = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand(
-      "verify", "Map a residency like a worker and recompute the digest of every tensor");
-  verb->add_option("SELECTOR|REF", *selector, "something resident, or what to load for it")
-      ->required();
-  verb->footer(Example("  modelctl verify models/backbone.safetensors"));
-  verb->callback([selector, &chosen] {
-    chosen = [selector](Environment& environment) { return Verify(*selector, environment); };
-  });
+  return {.name = "verify",
+          .summary = "Map a residency like a worker and recompute the digest of every tensor",
+          .example = "  modelctl verify models/backbone.safetensors",
+          .arguments = {Operand("SELECTOR|REF", *selector,
+                                "something resident, or what to load for it")},
+          .run = [selector](Environment& environment) { return Verify(*selector, environment); }};
 }
 
 }  // namespace modeld::modelctl

@@ -19,10 +19,11 @@ absl::Status Version(Environment& environment) {
 
 }  // namespace
 
-void AddVersion(CLI::App& app, Verb& chosen) {
-  CLI::App* verb = app.add_subcommand("version", "Show the versions of modelctl and of modeld");
-  verb->footer(Example("  modelctl version -o wide"));
-  verb->callback([&chosen] { chosen = Version; });
+Verb VersionVerb() {
+  return {.name = "version",
+          .summary = "Show the versions of modelctl and of modeld",
+          .example = "  modelctl version -o wide",
+          .run = Version};
 }
 
 }  // namespace modeld::modelctl

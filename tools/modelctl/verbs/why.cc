@@ -19,16 +19,14 @@ absl::Status Why(const std::string& selector, Environment& environment) {
 
 }  // namespace
 
-void AddWhy(CLI::App& app, Verb& chosen) {
+Verb WhyVerb() {
   const auto selector = std::make_shared<std::string>();
-  CLI::App* verb = app.add_subcommand(
-      "why", "Say why a residency is here, or not any more, and what would go next");
-  verb->alias("explain");
-  verb->add_option("SELECTOR", *selector, "which residency, also one that has gone")->required();
-  verb->footer(Example("  modelctl why models/backbone.safetensors"));
-  verb->callback([selector, &chosen] {
-    chosen = [selector](Environment& environment) { return Why(*selector, environment); };
-  });
+  return {.name = "why",
+          .aliases = {"explain"},
+          .summary = "Say why a residency is here, or not any more, and what would go next",
+          .example = "  modelctl why models/backbone.safetensors",
+          .arguments = {Operand("SELECTOR", *selector, "which residency, also one that has gone")},
+          .run = [selector](Environment& environment) { return Why(*selector, environment); }};
 }
 
 }  // namespace modeld::modelctl

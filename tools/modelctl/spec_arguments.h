@@ -1,11 +1,12 @@
-// The options that name one copy of one model, for every verb that loads.
+// The arguments that name one copy of one model, for every verb that loads.
 
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <functional>
+#include <vector>
 
 #include "google/protobuf/duration.pb.h"
+#include "modelctl/verb.h"
 #include "modeld/v1/types.pb.h"
 
 namespace modeld::modelctl {
@@ -14,12 +15,12 @@ namespace modeld::modelctl {
 
 // A version of a model, and where: REF, --device, --keep-host, --cast, --include, --exclude,
 // --key-prefix and --expect.
-void AddVersionOptions(CLI::App& verb, v1::ModelSpec& spec);
+std::vector<Argument> VersionArguments(v1::ModelSpec& spec);
 // Those, and which copy of it: --instance and --private.
-void AddSpecOptions(CLI::App& verb, v1::ModelSpec& spec);
+std::vector<Argument> SpecArguments(v1::ModelSpec& spec);
 
 // --wait-for-room and --keep-alive, to the fields of a request that are called so.
-void AddStayOptions(CLI::App& verb, const std::function<void()>& wait_for_room,
-                    const std::function<google::protobuf::Duration*()>& keep_alive);
+std::vector<Argument> StayArguments(std::function<void()> wait_for_room,
+                                    std::function<google::protobuf::Duration*()> keep_alive);
 
 }  // namespace modeld::modelctl
