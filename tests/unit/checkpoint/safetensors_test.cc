@@ -3,14 +3,13 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <cstring>
-#include <iostream>
 
 #include "checkpoint/format.h"
 #include "malformed_files.h"
 #include "parsed_files.h"
 #include "support/checkpoint_writer.h"
+#include "support/cpu_time.h"
 #include "support/temp_dir.h"
 #include "wire/error.h"
 #include "wire/reference_table.h"
@@ -196,13 +195,11 @@ TEST(Safetensors, AHundredThousandTensorsAreReadInAFractionOfASecond) {
   const wire::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   const InputFile files[] = {
       {.path = path, .name = path, .fd = fd.get(), .size_bytes = bytes.size()}};
-  const auto start = std::chrono::steady_clock::now();
-  const auto parsed = ParseCheckpoint(files);
-  const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+  const auto parsed = test::WithinCpuSeconds(2, [&] { return ParseCheckpoint(files); });
   ASSERT_TRUE(parsed.ok()) << parsed.status();
-  std::cout << "100,000 tensors: " << took.count() << " ms\n";
-  EXPECT_LT(took.count(), 5000);  // on a busy machine, with sanitizers
-  EXPECT_TRUE(wire::TableView::Validate(std::as_bytes(std::span(parsed->table))).ok());
+  const auto view = wire::TableView::Validate(std::as_bytes(std::span(parsed->table)));
+  ASSERT_TRUE(view.ok()) << view.status();
+  EXPECT_EQ(view->size(), 100'000u);
 }
 
 TEST(Safetensors, MoreTensorsThanTheLimitAreRefused) {

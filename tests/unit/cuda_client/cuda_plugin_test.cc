@@ -12,6 +12,8 @@
 #include <fstream>
 #include <iostream>
 #include <optional>
+#include <sstream>
+#include <string>
 #include <thread>
 
 #include "device/plugin.h"
@@ -27,9 +29,20 @@ using ::testing::ElementsAre;
 using ::testing::ExitedWithCode;
 using ::testing::HasSubstr;
 
-constexpr char kGpuA[] = "GPU-c11e0000-0000-4000-8000-00000000000a";
-constexpr char kGpuB[] = "GPU-c11e0000-0000-4000-8000-00000000000b";
 constexpr uint64_t kUnit = wire::kSegmentUnitBytes;
+
+// The UUID of one of the GPUs that the test is run with: `UUID:SIZE,UUID:SIZE`.
+std::string FakeGpu(size_t index) {
+  const char* const devices = getenv("FAKE_CUDA_DEVICES");
+  if (devices == nullptr) return "";
+  std::istringstream list(devices);
+  std::string device;
+  for (size_t i = 0; i <= index; ++i) std::getline(list, device, ',');
+  return device.substr(0, device.find(':'));
+}
+
+const std::string kGpuA = FakeGpu(0);
+const std::string kGpuB = FakeGpu(1);
 
 // What the fake writes down and what it shall do: files that the processes of one run share.
 class Files {
@@ -183,7 +196,7 @@ TEST_F(CudaPlugin, TellsMemoryOfAnotherGpu) {
   const auto mapping = Map(ExportedSegment::Vmm(1, kUnit, kUnit), 0);
   EXPECT_EQ(wire::GetReason(mapping.status()), wire::Reason::kDeviceUnavailable);
   EXPECT_THAT(std::string(mapping.status().message()),
-              HasSubstr(std::string("what came as memory of ") + kGpuA + " lies elsewhere"));
+              HasSubstr("what came as memory of " + kGpuA + " lies elsewhere"));
   const auto ipc = Map(ExportedSegment::Ipc(1, kUnit), 0);
   EXPECT_THAT(std::string(ipc.status().message()), HasSubstr("cudaErrorPeerAccessUnsupported"));
 }
@@ -191,8 +204,8 @@ TEST_F(CudaPlugin, TellsMemoryOfAnotherGpu) {
 TEST_F(CudaPlugin, RefusesAPeerThatCannotReachIt) {
   const auto mapping = Map(ExportedSegment::Vmm(0, kUnit, kUnit), 0, 1);
   EXPECT_EQ(wire::GetReason(mapping.status()), wire::Reason::kDeviceUnavailable);
-  EXPECT_EQ(mapping.status().message(), std::string(kGpuB) + " cannot read the memory of " + kGpuA +
-                                            ": cudaDeviceCanAccessPeer says no");
+  EXPECT_EQ(mapping.status().message(),
+            kGpuB + " cannot read the memory of " + kGpuA + ": cudaDeviceCanAccessPeer says no");
   EXPECT_THAT(std::string(Map(ExportedSegment::Ipc(0, kUnit), 0, 1).status().message()),
               HasSubstr("mapped for one GPU only"));
 }
@@ -272,8 +285,8 @@ TEST_F(CudaPluginDeathTest, MakesAContextOnTheGpuInQuestionAndOnNoOther) {
         int device = -1;
         cudaGetDevice(&device);
         std::cerr << "device " << device << ", on A "
-                  << TheFiles().Count(std::string("context_created ") + kGpuA) << ", on B "
-                  << TheFiles().Count(std::string("context_created ") + kGpuB);
+                  << TheFiles().Count("context_created " + kGpuA) << ", on B "
+                  << TheFiles().Count("context_created " + kGpuB);
         _exit(0);
       },
       ExitedWithCode(0), "device 0, on A 0, on B 1$");
@@ -351,7 +364,7 @@ TEST_F(CudaPluginDeathTest, CountsWhatCudaVisibleDevicesLeaves) {
                   << ThePlugin().OrdinalOf(kGpuA).status().message();
         _exit(Map(ExportedSegment::Vmm(1, kUnit, kUnit), 0).ok() ? 0 : 1);
       },
-      ExitedWithCode(0), std::string(kGpuB) + " GPU " + kGpuA + " is not visible to this process");
+      ExitedWithCode(0), kGpuB + " GPU " + kGpuA + " is not visible to this process");
 }
 
 TEST_F(CudaPluginDeathTest, SaysThatThereIsNoDriver) {

@@ -2,12 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <iostream>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "support/cpu_time.h"
 #include "wire/error.h"
 
 namespace modeld::plan {
@@ -445,12 +444,9 @@ TEST(HostLayout, AHundredThousandTensorsAreLaidOutInAFractionOfASecond) {
       offset += 60;
     }
     const Source source({offset}, tensors);
-    const auto start = std::chrono::steady_clock::now();
-    const auto plan = MakeLayout(source.view(), "safetensors", Place::kHost);
-    const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - start;
+    const auto plan = test::WithinCpuSeconds(
+        2, [&] { return MakeLayout(source.view(), "safetensors", Place::kHost); });
     ASSERT_TRUE(plan.ok()) << plan.status();
-    std::cout << "100,000 tensors: " << took.count() << " ms\n";
-    EXPECT_LT(took.count(), 5000);  // on a busy machine, with sanitizers
     EXPECT_EQ(plan->ranges.size(), shift == 0 ? 1u : 100'000u);
   }
 }
