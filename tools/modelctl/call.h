@@ -34,11 +34,11 @@ inline void SetAnswerDeadline(const Environment& environment, grpc::ClientContex
 }
 
 // Bounds a call that waits for something: by --timeout, which the request shall name too, so that
-// modeld ends the wait in its own words; gRPC's deadline comes a little later, for a daemon that
-// hangs. nullopt: as long as it takes.
+// modeld ends the wait in its own words; gRPC's deadline comes later, for a daemon that hangs, and
+// not for one that is busy. nullopt: as long as it takes.
 inline std::optional<google::protobuf::Duration> SetWaitDeadline(const Environment& environment,
                                                                  grpc::ClientContext& context) {
-  constexpr std::chrono::milliseconds kGrace{500};
+  constexpr std::chrono::seconds kGrace{2};
   const auto timeout = environment.options().timeout;
   if (!timeout) return std::nullopt;
   context.set_deadline(
