@@ -25,8 +25,7 @@ TEST_P(KilledAgent, FailsTheLoadInFlightWithAReasonAndLoadsItTheNextTime) {
   const uint64_t free = on_gpu() ? gpus().FreeBytes(0) : 0;
   WriteSlowCheckpoint();
   WorkerProcess worker = NewWorker();
-  worker.Send("acquire m.safetensors");
-  WaitForLoad();
+  StopAgentInLoad(worker);
   ReplaceAgent();
   EXPECT_EQ(worker.Receive(), "error DEVICE_UNAVAILABLE");
   EXPECT_EQ(Device().reserved_bytes() + Device().resident_bytes(), 0u);

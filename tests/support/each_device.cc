@@ -1,6 +1,7 @@
 #include "support/each_device.h"
 
 #include <gmock/gmock.h>
+#include <signal.h>
 
 #include <utility>
 
@@ -86,12 +87,31 @@ void OnEachDevice::WriteSlowCheckpoint() {
   WriteCheckpoint(daemon_->root() + "/m.safetensors", LargeSpec(bytes));
 }
 
-void OnEachDevice::WaitForLoad() {
-  RpcClient client(daemon_->socket());
-  EXPECT_TRUE(Eventually([&] {
-    const auto list = client.List();
-    return list.ok() && !list->empty() && list->front().state() == v1::Residency::LOADING;
-  }));
+std::optional<v1::Residency::State> OnEachDevice::FirstState() {
+  const auto list = RpcClient(daemon_->socket()).List();
+  if (!list.ok() || list->empty()) return std::nullopt;
+  return list->front().state();
+}
+
+void OnEachDevice::StopAgentInLoad(WorkerProcess& worker) {
+  constexpr int kAttempts = 20;  // this process may not run for as long as a load takes
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    worker.Send("acquire m.safetensors");
+    const pid_t agent = Device().agent_pid();
+    ASSERT_TRUE(Eventually([&] {
+      const auto state = FirstState();
+      return state == v1::Residency::LOADING || state == v1::Residency::READY;
+    }));
+    ASSERT_EQ(::kill(agent, SIGSTOP), 0);
+    if (FirstState() == v1::Residency::LOADING) return;
+    ASSERT_EQ(::kill(agent, SIGCONT), 0);
+    ASSERT_THAT(worker.Receive(), testing::StartsWith("ok "));
+    ASSERT_EQ(worker.Ask("release"), "released");
+    ASSERT_TRUE(Eventually([&] { return LeaseCount() == 0; }));
+    const auto evicted = RpcClient(daemon_->socket("admin.sock")).Evict("m.safetensors");
+    ASSERT_TRUE(evicted.ok()) << evicted.status();
+  }
+  FAIL() << "every load was complete before its agent could be stopped";
 }
 
 }  // namespace modeld::test

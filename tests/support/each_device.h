@@ -57,15 +57,19 @@ class OnEachDevice : public testing::TestWithParam<DeviceKind> {
   uint32_t LeaseCount();
   // Of the daemon's events.
   size_t CountEvents(v1::Event::Type type);
-  // kill -9 for the device's agent, and waits until another one answers.
+  // kill -9 for the device's agent, which may be stopped, and waits until another one answers.
   void ReplaceAgent();
 
-  // Writes m.safetensors, which takes at least half a second to load.
+  // Writes m.safetensors, which takes some tenths of a second to load.
   void WriteSlowCheckpoint();
-  // Waits until something is LOADING.
-  void WaitForLoad();
+  // Has `worker` acquire m.safetensors, and stops the device's agent (SIGSTOP) while it loads. A
+  // load that was complete before that is evicted, and begun again.
+  void StopAgentInLoad(WorkerProcess& worker);
 
  private:
+  // Of what is resident or on its way, if anything is.
+  std::optional<v1::Residency::State> FirstState();
+
   std::optional<TestGpus> gpus_;
   std::string device_ = "host";
   std::unique_ptr<DaemonFixture> daemon_;
