@@ -19,6 +19,10 @@ std::string Upper(std::string text) {
 
 }  // namespace
 
+Argument SelectorOrReference(std::string& value) {
+  return Operand("SELECTOR|REF", value, "something resident, or what to load for it");
+}
+
 std::vector<Argument> VersionArguments(v1::ModelSpec& spec) {
   return {
       Operand("REF", *spec.mutable_reference(), "what to load"),
@@ -51,15 +55,13 @@ std::vector<Argument> VersionArguments(v1::ModelSpec& spec) {
 }
 
 std::vector<Argument> SpecArguments(v1::ModelSpec& spec) {
-  std::vector<Argument> arguments = VersionArguments(spec);
-  arguments.push_back(Option(
+  const Argument instance = Option(
       "--instance", "NAME", [&spec](const auto& name) { spec.set_instance(name); },
-      "a separate copy under this name, on purpose"));
+      "a separate copy under this name, on purpose");
   Argument own = Flag(
       "--private", [&spec] { spec.set_private_copy(true); }, "a copy that is never shared");
-  own.excludes = "--instance";
-  arguments.push_back(std::move(own));
-  return arguments;
+  own.excludes = instance.name;
+  return Join({VersionArguments(spec), {instance, own}});
 }
 
 std::vector<Argument> StayArguments(std::function<void()> wait_for_room,

@@ -6,6 +6,7 @@
 #include "wire/text.h"
 
 namespace modeld::modelctl {
+
 Argument Operand(const char* name, std::string& value, const char* help) {
   Argument operand = Option(
       name, "", [&value](const std::string& text) { value = text; }, help);
@@ -51,17 +52,15 @@ Argument Option(const char* name, const char* type, std::function<void(const std
 
 Argument Option(const char* name, const char* type, std::optional<uint32_t>& value,
                 const char* help) {
-  Argument option = Option(name, type, std::function<void(const std::string&)>(), help);
-  option.take = [&value](const std::string& text) {
-    uint32_t number = 0;
-    if (!absl::SimpleAtoi(text, &number)) {
-      return absl::InvalidArgumentError(
-          wire::StrCat("\"", text, "\" is not a number from 0 to ", UINT32_MAX));
-    }
-    value = number;
-    return absl::OkStatus();
-  };
-  return option;
+  return {.name = name, .help = help, .type = type, .take = [&value](const std::string& text) {
+            uint32_t number = 0;
+            if (!absl::SimpleAtoi(text, &number)) {
+              return absl::InvalidArgumentError(
+                  wire::StrCat("\"", text, "\" is not a number from 0 to ", UINT32_MAX));
+            }
+            value = number;
+            return absl::OkStatus();
+          }};
 }
 
 Argument RepeatedOption(const char* name, const char* type,
@@ -69,6 +68,12 @@ Argument RepeatedOption(const char* name, const char* type,
   Argument option = Option(name, type, std::move(add), help);
   option.values = Argument::Values::kRepeated;
   return option;
+}
+
+std::vector<Argument> Join(std::initializer_list<std::vector<Argument>> parts) {
+  std::vector<Argument> all;
+  for (const std::vector<Argument>& part : parts) all.insert(all.end(), part.begin(), part.end());
+  return all;
 }
 
 }  // namespace modeld::modelctl

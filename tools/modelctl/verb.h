@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <optional>
 #include <string>
 #include <vector>
@@ -13,7 +14,8 @@
 
 namespace modeld::modelctl {
 
-// An operand (`NAME`) or an option (`-n,--name`) of a verb. The functions below make these.
+// An operand (`NAME`) or an option (`-n,--name`) of a verb. The functions below make these. The
+// texts are literals: nothing of a verb owns any.
 struct Argument {
   enum class Values {
     kNone,      // a flag
@@ -33,7 +35,7 @@ struct Argument {
   const char* excludes = nullptr;  // the name of an option before this one
 };
 
-// These write where they are told to, which has to outlive the parsing.
+// These write where they are told to, which has to outlive the parsing; in a verb, `run` owns it.
 
 Argument Operand(const char* name, std::string& value, const char* help);
 Argument OptionalOperand(const char* name, std::optional<std::string>& value, const char* help);
@@ -42,7 +44,7 @@ Argument Operands(const char* name, std::vector<std::string>& values, const char
 Argument Flag(const char* name, bool& value, const char* help);
 Argument Flag(const char* name, std::function<void()> set, const char* help);
 
-// An option with a value, which the help calls `type`.
+// An option with a value, which the help calls `type`; one for a number refuses what is none.
 Argument Option(const char* name, const char* type, std::function<void(const std::string&)> set,
                 const char* help);
 Argument Option(const char* name, const char* type, std::optional<uint32_t>& value,
@@ -50,6 +52,9 @@ Argument Option(const char* name, const char* type, std::optional<uint32_t>& val
 // One that may come again; `add` is called for each.
 Argument RepeatedOption(const char* name, const char* type,
                         std::function<void(const std::string&)> add, const char* help);
+
+// All of them, in this order.
+std::vector<Argument> Join(std::initializer_list<std::vector<Argument>> parts);
 
 struct Verb {
   const char* name;

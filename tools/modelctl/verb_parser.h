@@ -1,5 +1,5 @@
-// Verbs to the parser of the command line. The one file that parses them is CLI11's only reader
-// here: its header alone takes longer to compile than a verb.
+// Verbs to the parser of the command line, for those that do not include CLI11: its header alone
+// takes as long to compile as a verb.
 
 #pragma once
 
@@ -11,8 +11,10 @@ class App;
 
 namespace modeld::modelctl {
 
-// Adds `verb`, which must outlive `app`, and sets `chosen` to it, or to the one of its own verbs,
-// that was given.
+// Adds `verb` as a subcommand. Parsing then gives its arguments their values, in their order, and
+// sets `chosen` to it, or to the one of its own verbs, that was typed; an argument that refuses its
+// value makes `app.parse` throw CLI::ValidationError. `app` keeps references: `verb` and `chosen`
+// must outlive it.
 void AddVerb(CLI::App& app, const Verb& verb, const Verb*& chosen);
 
 }  // namespace modeld::modelctl

@@ -27,11 +27,14 @@ class VerbParser : public ::testing::Test {
         "-w,--wait", "TIME", [this](const std::string& value) { waits.push_back(value); },
         "with its value or without");
     wait.values = Argument::Values::kOptional;
-    Argument odd = Option("--odd", "N", odd_number, "an odd number");
-    odd.take = [](const std::string& value) {
-      return value.back() % 2 == 1 ? absl::OkStatus()
-                                   : absl::InvalidArgumentError(value + " is even");
-    };
+    const Argument odd = {.name = "--odd",
+                          .help = "an odd number",
+                          .type = "N",
+                          .take = [](const std::string& value) {
+                            return value.back() % 2 == 1
+                                       ? absl::OkStatus()
+                                       : absl::InvalidArgumentError(value + " is even");
+                          }};
     Argument alone = Flag("--alone", alone_given, "without --name");
     alone.excludes = "--name";
     verbs_.push_back(
@@ -84,7 +87,6 @@ class VerbParser : public ::testing::Test {
   std::vector<std::string> more;
   std::optional<uint32_t> number;
   std::vector<std::string> waits;
-  std::optional<uint32_t> odd_number;
   bool alone_given = false;
   std::vector<std::string> each;
   const Verb* chosen = nullptr;
@@ -145,6 +147,15 @@ TEST_F(VerbParser, SaysWhatIsMissingTooMuchOrWrong) {
             "--number: \"4294967296\" is not a number from 0 to 4294967295");
   EXPECT_THAT(Parse({"take", "a", "--alone", "--name", "x"}), HasSubstr("excludes"));
   EXPECT_EQ(chosen, nullptr);
+}
+
+TEST(Join, KeepsTheOrder) {
+  bool value = false;
+  const auto joined =
+      Join({{Flag("-a", value, "")}, {}, {Flag("-b", value, ""), Flag("-c", value, "")}});
+  ASSERT_EQ(joined.size(), 3U);
+  EXPECT_STREQ(joined[0].name, "-a");
+  EXPECT_STREQ(joined[2].name, "-c");
 }
 
 TEST_F(VerbParser, ChoosesTheInnermostVerb) {

@@ -1,9 +1,6 @@
 // modelctl alias: names for versions of models.
 
-#include <algorithm>
-#include <iterator>
 #include <memory>
-#include <utility>
 
 #include "modelctl/device_choice.h"
 #include "modelctl/load_call.h"
@@ -47,19 +44,15 @@ absl::Status Remove(const std::string& name, Environment& environment) {
 
 Verb SetVerb() {
   const auto request = std::make_shared<v1::SetAliasRequest>();
-  std::vector<Argument> arguments = {
-      Operand("NAME", *request->mutable_alias()->mutable_name(), "which alias")};
-  for (auto& more :
-       {VersionArguments(*request->mutable_alias()->mutable_spec()),
-        StayArguments([request] { request->set_wait_for_room(true); },
-                      [request] { return request->mutable_alias()->mutable_keep_alive(); })}) {
-    std::ranges::copy(more, std::back_inserter(arguments));
-  }
+  v1::Alias& alias = *request->mutable_alias();
   return {.name = "set",
           .summary =
               "Make a version READY, then give it the name; the one before goes with its holders",
           .example = "  modelctl alias set encoder models/encoder-v2.safetensors",
-          .arguments = std::move(arguments),
+          .arguments = Join({{Operand("NAME", *alias.mutable_name(), "which alias")},
+                             VersionArguments(*alias.mutable_spec()),
+                             StayArguments([request] { request->set_wait_for_room(true); },
+                                           [&alias] { return alias.mutable_keep_alive(); })}),
           .run = [request](Environment& environment) { return Set(*request, environment); }};
 }
 

@@ -4,6 +4,7 @@
 
 #include "modelctl/load_progress.h"
 #include "modelctl/raw_lease.h"
+#include "modelctl/spec_arguments.h"
 #include "modelctl/verbs.h"
 
 namespace modeld::modelctl {
@@ -35,8 +36,7 @@ Verb DigestVerb() {
   return {.name = "digest",
           .summary = "Print the weights digest of a checkpoint; equal digests are equal weights",
           .example = "  modelctl digest models/backbone.safetensors",
-          .arguments = {Operand("SELECTOR|REF", *selector,
-                                "something resident, or what to load for it")},
+          .arguments = {SelectorOrReference(*selector)},
           .run = [selector](Environment& environment) { return Digest(*selector, environment); }};
 }
 

@@ -9,6 +9,7 @@
 #include "modelctl/output_file.h"
 #include "modelctl/raw_lease.h"
 #include "modelctl/safetensors_writer.h"
+#include "modelctl/spec_arguments.h"
 #include "modelctl/terminal.h"
 #include "modelctl/verbs.h"
 #include "wire/text.h"
@@ -88,8 +89,7 @@ Verb ExportVerb() {
       .name = "export",
       .summary = "Write a residency as a safetensors file",
       .example = "  modelctl export 3f2a backbone.safetensors",
-      .arguments = {Operand("SELECTOR|REF", *selector,
-                            "something resident, or what to load for it"),
+      .arguments = {SelectorOrReference(*selector),
                     OptionalOperand("FILE", *path,
                                     "where to; - or nothing is stdout, unless that is a terminal")},
       .run = [selector, path](Environment& environment) {

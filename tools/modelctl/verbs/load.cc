@@ -1,9 +1,6 @@
 // modelctl load: makes a checkpoint resident.
 
-#include <algorithm>
-#include <iterator>
 #include <memory>
-#include <utility>
 
 #include "modelctl/device_choice.h"
 #include "modelctl/load_call.h"
@@ -32,21 +29,20 @@ absl::Status Load(const v1::PreloadRequest& options, Environment& environment) {
 
 Verb LoadVerb() {
   const auto request = std::make_shared<v1::PreloadRequest>();
-  std::vector<Argument> arguments = SpecArguments(*request->mutable_spec());
-  arguments.push_back(Flag(
-      "--pin", [request] { request->set_pin(true); }, "and keep it from being evicted"));
-  arguments.push_back(Flag(
-      "--no-wait", [request] { request->set_no_wait(true); },
-      "return as soon as it is on its way"));
-  std::ranges::move(StayArguments([request] { request->set_wait_for_room(true); },
-                                  [request] { return request->mutable_keep_alive(); }),
-                    std::back_inserter(arguments));
   return {.name = "load",
           .summary = "Make a checkpoint resident and wait until it is READY",
           .example =
               "  modelctl load models/backbone.safetensors --pin\n"
               "  modelctl load models/once.safetensors --wait-for-room --keep-alive 10m",
-          .arguments = std::move(arguments),
+          .arguments = Join({SpecArguments(*request->mutable_spec()),
+                             {Flag(
+                                  "--pin", [request] { request->set_pin(true); },
+                                  "and keep it from being evicted"),
+                              Flag(
+                                  "--no-wait", [request] { request->set_no_wait(true); },
+                                  "return as soon as it is on its way")},
+                             StayArguments([request] { request->set_wait_for_room(true); },
+                                           [request] { return request->mutable_keep_alive(); })}),
           .run = [request](Environment& environment) { return Load(*request, environment); }};
 }
 

@@ -6,6 +6,7 @@
 
 #include "modelctl/load_progress.h"
 #include "modelctl/raw_lease.h"
+#include "modelctl/spec_arguments.h"
 #include "modelctl/verbs.h"
 #include "wire/digest.h"
 #include "wire/error.h"
@@ -99,8 +100,7 @@ Verb VerifyVerb() {
   return {.name = "verify",
           .summary = "Map a residency like a worker and recompute the digest of every tensor",
           .example = "  modelctl verify models/backbone.safetensors",
-          .arguments = {Operand("SELECTOR|REF", *selector,
-                                "something resident, or what to load for it")},
+          .arguments = {SelectorOrReference(*selector)},
           .run = [selector](Environment& environment) { return Verify(*selector, environment); }};
 }
 
